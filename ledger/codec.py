@@ -1,0 +1,171 @@
+"""An event as one line of the journal, and back; its columns in Parquet and SQL.
+
+A line is the event's JSON, then the journal's stamps, then the check sum:
+
+    {"type":…,"id":…,<payload>,"source":…,"sequence":…,"recorded_at":…,"prev":…,"hash":…,"crc":…}
+
+`hash` covers the bytes before `,"prev":` and the previous hash; `crc` covers the bytes before
+`,"crc":`. The bytes are a pure function of the values, so a line can be made again out of
+its Parquet row and its hash compared (`relined`): sealing loses nothing unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Union, get_type_hints
+
+import msgspec
+
+from ledger import events
+from ledger.events import EVENTS, STAMPS, Event
+
+GENESIS = bytes(16)  # what the first event of a source follows
+SCHEMA_VERSION = 1  # of the columns below; in the manifest beside every segment
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Union[EVENTS])  # type: ignore[arg-type]  # noqa: UP007
+CURRENT: Mapping[str, type[Event]] = {str(kind.__struct_config__.tag): kind for kind in EVENTS}
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+UPCASTERS: Mapping[str, Upcaster] = {}  # old tag -> the same fact in the next version; none is old yet
+
+
+class BadLine(ValueError):
+    """A line that is not what the journal wrote; `str()` says why. Whoever reads a file adds its name and offset."""
+
+
+class Recorded(NamedTuple):
+    """One line taken apart: the event with its stamps, and its raw hash, which the next one follows."""
+
+    event: Event
+    hash: bytes
+
+
+def encode(event: Event) -> bytes:
+    """The event's JSON without stamps. Shapes: keys in the order of the class, absent fields left out."""
+    return _encoder.encode(event)
+
+
+def stamped(body: bytes, *, source: str, sequence: int, recorded_at: datetime, prev: bytes) -> tuple[bytes, bytes]:
+    """The journal line of an encoded event, with its newline, and its hash.
+
+    Shapes: `body` as `encode` gave it; `prev` and the hash 16 raw bytes; `recorded_at` in UTC.
+    """
+    moment = recorded_at.astimezone(UTC).isoformat(timespec="microseconds")[:-6]
+    hashed = b'%b,"source":"%b","sequence":%d,"recorded_at":"%bZ"' % (body[:-1], source.encode(), sequence, moment.encode())
+    digest = hashlib.sha256(prev + hashed).digest()[:16]
+    checked = b'%b,"prev":"%b","hash":"%b"' % (hashed, prev.hex().encode(), digest.hex().encode())
+    return b'%b,"crc":"%08x"}\n' % (checked, zlib.crc32(checked)), digest
+
+
+def decode(line: bytes) -> Event:
+    """The event of one line, in its current version; no check sum is looked at.
+
+    Errors: BadLine for JSON that is no known event.
+    """
+    try:
+        return _decoder.decode(line)
+    except msgspec.DecodeError as refused:
+        return upcast(line, str(refused))
+
+
+def upcast(line: bytes, why: str = "", upcasters: Mapping[str, Upcaster] = UPCASTERS) -> Event:
+    """The event of a line written by an older version, lifted one version at a time.
+
+    Errors: BadLine when it is not an older version either.
+    """
+    try:
+        found = msgspec.json.decode(line, type=dict[str, Any])
+        while (tag := found.get("type")) in upcasters:
+            found = upcasters[tag](found)
+            if found.get("type") == tag:
+                raise BadLine(f"the upcaster of {tag} does not lift it")
+        return msgspec.convert(found, CURRENT[tag])
+    except KeyError:
+        raise BadLine(f"unknown event type {found.get('type')!r}") from None
+    except msgspec.MsgspecError as refused:
+        raise BadLine(why or str(refused)) from None
+
+
+def read_line(line: bytes) -> Recorded:
+    """Take one line apart and check its sums; the caller checks that it follows the one before.
+
+    Shapes: with or without its newline.
+    Errors: BadLine.
+    """
+    line = line.rstrip(b"\n")
+    checked, found, crc = line.rpartition(b',"crc":"')
+    if not found or crc != b'%08x"}' % zlib.crc32(checked):
+        raise BadLine("its check sum does not match")
+    hashed, found, sums = checked.rpartition(b',"prev":"')
+    prev, between, digest = sums[:-1].partition(b'","hash":"')
+    if not found or not between:
+        raise BadLine("it has no hash")
+    actual = hashlib.sha256(bytes.fromhex(prev.decode()) + hashed).digest()[:16]
+    if actual.hex().encode() != digest:
+        raise BadLine("its hash does not match")
+    return Recorded(decode(line), actual)
+
+
+def relined(event: Event, prev: bytes) -> tuple[bytes, bytes]:
+    """The line an event read back from Parquet had in the journal, and its hash.
+
+    Errors: BadLine when the event has no stamps.
+    """
+    if event.source is None or event.sequence is None or event.recorded_at is None:
+        raise BadLine("it has no source, sequence or recorded_at")
+    bare = msgspec.structs.replace(event, **dict.fromkeys(STAMPS))
+    return stamped(encode(bare), source=event.source, sequence=event.sequence, recorded_at=event.recorded_at, prev=prev)
+
+
+class Column(NamedTuple):
+    """One column of the sealed segments: its key in a line, its name and type in SQL."""
+
+    key: str
+    name: str
+    sql: str
+
+
+_SQL_OF: tuple[tuple[Any, str], ...] = (
+    (events.Usd, "DECIMAL(18,12)"),
+    (events.Rate, "DECIMAL(18,12)"),
+    (events.Count, "BIGINT"),
+    (events.Seconds, "DECIMAL(12,6)"),
+    (events.Share, "DECIMAL(9,6)"),
+    (events.Figure, "DOUBLE"),
+    (events.Moment, "TIMESTAMPTZ"),
+    (bool, "BOOLEAN"),
+    (tuple[events.Name, ...], "VARCHAR[]"),
+)
+_LEFT_OUT = ("prev", "crc")  # prev is the hash of the sequence before; crc guards a line, sha256 a segment
+
+
+def _sql_type(hint: Any) -> str:
+    bare = next((kind for kind in getattr(hint, "__args__", ()) if kind is not type(None)), hint) if _is_optional(hint) else hint
+    if bare is int or (getattr(bare, "__origin__", None) is int):
+        return "BIGINT"
+    return next((sql for kind, sql in _SQL_OF if kind == bare), "VARCHAR")
+
+
+def _is_optional(hint: Any) -> bool:
+    return type(None) in getattr(hint, "__args__", ())
+
+
+def _columns() -> tuple[Column, ...]:
+    found: dict[str, Column] = {"type": Column("type", "type", "VARCHAR")}
+    for kind in EVENTS:
+        hints = get_type_hints(kind, include_extras=True)
+        for field in msgspec.structs.fields(kind):
+            name = "event_id" if field.encode_name == "id" else field.encode_name
+            column = Column(field.encode_name, name, _sql_type(hints[field.name]))
+            if field.encode_name in _LEFT_OUT:
+                continue
+            if found.setdefault(column.key, column) != column:
+                raise TypeError(f"{kind.__name__}.{field.name} is {column.sql}, elsewhere {found[column.key].sql}")
+    return tuple(found.values())
+
+
+COLUMNS: tuple[Column, ...] = _columns()

@@ -1,0 +1,319 @@
+"""Every fact the ledger keeps: frozen values, in the past tense, flat.
+
+The envelope follows CloudEvents 1.0 and the call follows OpenTelemetry GenAI
+(`gen_ai.` dropped, dots to underscores). Whoever states a fact fills `id`,
+`subject`, `time` and the payload; the journal alone fills `source`, `sequence`,
+`recorded_at`, `prev`, `hash` and `crc`. A field that is not known is absent, never null
+and never zero. Money is text, since a JSON number goes through a double.
+
+A published version never changes (tests/test_schemas.py holds the digests); a
+new shape is a new class with the next version in its tag, and codec.py reads the old one.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+Usd = Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]{0,5})(\.[0-9]{0,11}[1-9])?$", description="exact USD, DECIMAL(18,12)")]
+Rate = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,5})(\.[0-9]{0,11}[1-9])?$", description="exact, DECIMAL(18,12)")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Seconds = Annotated[float, Meta(ge=0, lt=1e6, description="seconds, six decimals")]
+Share = Annotated[float, Meta(ge=0, le=1, description="0..1, six decimals")]
+Figure = Annotated[float, Meta(description="a statistic a decision saw; not money")]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Words = Annotated[str, Meta(max_length=2000)]
+Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Month = Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+Purpose = Literal["classification", "generation", "judge", "shadow", "other"]
+TicketClass = Literal["simple", "complex"]
+Outcome = Literal["ok", "error", "client_gone", "upstream_truncated", "timeout"]
+UsageSource = Literal["reported", "counted", "estimated"]
+Disposition = Literal["as_is", "edited", "rewritten", "discarded"]
+Role = Literal["app", "agent", "client", "admin"]
+Scope = Literal["whole", "client", "key"]
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", forbid_unknown_fields=True):
+    """The envelope. `time` is when it happened, `recorded_at` when the journal took it; both UTC.
+
+    Shapes: `id` UUIDv7 text, never used twice; `sequence` gap-free per source, from 1; `hash` is the first
+    16 bytes of SHA-256 over the previous hash and this line, so that no event can be changed, removed or moved unseen.
+    """
+
+    id: Name
+    subject: Name
+    time: Moment
+    client_id: Name | None = None
+    source: Name | None = None
+    sequence: Count | None = None
+    recorded_at: Moment | None = None
+    prev: Hash | None = None
+    hash: Hash | None = None
+    crc: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}$")] | None = None
+
+
+STAMPS: tuple[str, ...] = ("source", "sequence", "recorded_at", "prev", "hash", "crc")
+
+
+class CallEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """What every event of a call carries; `subject` is the call id and `attempt` counts from 1."""
+
+    attempt: Annotated[int, Meta(ge=1, lt=1000)]
+    purpose: Purpose
+    period: Month
+    request_model: Name
+    provider_name: Name
+    key_id: Name | None = None
+    ticket_id: Name | None = None
+    arm: Name | None = None
+    ticket_class: TicketClass | None = None
+
+
+class CallReserved(CallEvent, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.call.reserved.v1"):
+    """Money set aside for one attempt; durable before anything goes upstream.
+
+    Units: `hold_usd` is the worst case; `input_bytes` bounds the input tokens. For a routed call the
+    decision stands here with the figures it saw; `class_reading` says whether the classifier's answer was clear.
+    """
+
+    hold_usd: Usd
+    price_id: Name
+    input_bytes: Count
+    max_output_tokens: Count
+    request_stream: bool
+    client_retry: Count | None = None
+    class_reading: Literal["clear", "unclear", "failed"] | None = None
+    class_score: Share | None = None
+    policy: Name | None = None
+    propensity: Share | None = None
+    lambda_: Figure | None = field(default=None, name="lambda")
+    gain: Figure | None = None
+    extra_cost_usd: Usd | None = None
+    budget_left_usd: Usd | None = None
+    tickets_expected: Figure | None = None
+    reason: Words | None = None
+
+
+class CallSettled(CallEvent, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.call.settled.v1"):
+    """An attempt that was, or may have been, billed.
+
+    Units: `usage_*` in tokens, totals inclusive as the provider reports them; `cost_*` exact USD per exclusive bucket;
+    `duration_s` from the request upstream to its end. `usage_source` "estimated" means the hold was taken as cost.
+    """
+
+    outcome: Outcome
+    reserved_at: Moment
+    price_id: Name
+    cost_usd: Usd
+    usage_source: UsageSource
+    duration_s: Seconds
+    duration_source: Literal["measured", "simulated"]
+    response_model: Name | None = None
+    response_id: Name | None = None
+    usage_input_tokens: Count | None = None
+    usage_output_tokens: Count | None = None
+    usage_cache_read_input_tokens: Count | None = None
+    usage_cache_write_input_tokens: Count | None = None
+    usage_reasoning_output_tokens: Count | None = None
+    usage_anomaly: Name | None = None
+    cost_uncached_input_usd: Usd | None = None
+    cost_cache_read_usd: Usd | None = None
+    cost_cache_write_usd: Usd | None = None
+    cost_plain_output_usd: Usd | None = None
+    cost_reasoning_usd: Usd | None = None
+    request_stream: bool
+    stream_complete: bool | None = None
+    response_time_to_first_chunk: Seconds | None = None
+    response_finish_reasons: tuple[Name, ...] | None = None
+    error_type: Name | None = None
+    http_status: Count | None = None
+
+
+class CallVoided(CallEvent, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.call.voided.v1"):
+    """An attempt that provably was not billed: refused connection, or rejected before processing."""
+
+    reserved_at: Moment
+    error_type: Name
+    reason: Words
+    http_status: Count | None = None
+
+
+class CallOrphaned(CallEvent, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.call.orphaned.v1"):
+    """A hold found without an end at start-up; it counts in full until an invoice or a person settles it."""
+
+    reserved_at: Moment
+    price_id: Name
+    hold_usd: Usd
+    reason: Words
+
+
+class CallRefused(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.call.refused.v1"):
+    """A call that was not made. `refusal` is budget, unpriced, rate or overload; the figures are the scope's at that moment."""
+
+    refusal: Literal["budget", "unpriced", "rate", "overload"]
+    reason: Words
+    purpose: Purpose
+    period: Month
+    request_model: Name
+    key_id: Name | None = None
+    ticket_id: Name | None = None
+    scope: Name | None = None
+    hold_usd: Usd | None = None
+    cap_usd: Usd | None = None
+    settled_usd: Usd | None = None
+    held_usd: Usd | None = None
+    orphaned_usd: Usd | None = None
+
+
+class DraftEdited(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.draft.edited.v1"):
+    """A human is done with a draft; `subject` is the ticket. The period is that of the drafting call.
+
+    Units: `edit_ratio` is the normalised Levenshtein distance over characters, absent when the draft was not at hand.
+    """
+
+    ticket_id: Name
+    call_id: Name
+    period: Month
+    disposition: Disposition
+    request_model: Name
+    arm: Name | None = None
+    ticket_class: TicketClass | None = None
+    edit_ratio: Share | None = None
+    edit_seconds: Seconds | None = None
+    draft_characters: Count | None = None
+    final_characters: Count | None = None
+    key_id: Name | None = None
+
+
+class ScoreRecorded(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.score.recorded.v1"):
+    """One judgement of one draft by a rubric; `subject` is the call. `value` is 0..1, more is better."""
+
+    call_id: Name
+    period: Month
+    rubric: Name
+    criterion: Name
+    value: Share
+    scorer: Name
+    request_model: Name
+    rubric_version: Name | None = None
+    ticket_id: Name | None = None
+    arm: Name | None = None
+    ticket_class: TicketClass | None = None
+    run_id: Name | None = None
+    blind: bool
+    key_id: Name | None = None
+
+
+class RatesEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A model's five rates, USD per million tokens, from `valid_from` (inclusive)."""
+
+    model: Name
+    valid_from: Moment
+    rate_uncached_input: Rate
+    rate_cache_read: Rate
+    rate_cache_write: Rate
+    rate_plain_output: Rate
+    rate_reasoning: Rate
+    price_source: Name
+    retrieved_at: Name | None = None
+
+
+class PriceListed(RatesEvent, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.price.listed.v1"):
+    """A price entered the book; `subject` is the price id."""
+
+    provider_name: Name
+    valid_to: Moment | None = None
+    context_tokens: Count | None = None
+    max_output_tokens: Count | None = None
+
+
+class BaselineSet(RatesEvent, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.baseline.set.v1"):
+    """What the old bot would have paid, frozen; `subject` is the baseline id, like gpt-4o@2026-10-01."""
+
+
+class FxRecorded(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.fx.recorded.v1"):
+    """One dated rate: 1 `base_currency` is `rate` `quote_currency`; `subject` is like EUR/USD."""
+
+    base_currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+    quote_currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+    rate: Rate
+    valid_from: Moment
+    rate_source: Name
+
+
+class BudgetSet(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.budget.set.v1"):
+    """A monthly cap of a scope, for every period that ends after `valid_from`; absent `cap_usd` lifts it.
+
+    Shapes: `subject` is whole, a client id or a key id.
+    """
+
+    scope: Scope
+    hard: bool
+    valid_from: Moment
+    cap_usd: Usd | None = None
+
+
+class ClientAdded(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.client.added.v1"):
+    """A client the freelancer works for; `subject` is its id. Money: what an hour of its agents costs, USD."""
+
+    display_name: Name
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+    zone: Name
+    private: bool
+    edit_usd_per_hour: Usd | None = None
+
+
+class KeyIssued(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.key.issued.v1"):
+    """A bearer key; only its keyed hash is kept. `subject` is the key id, which is the key's visible prefix."""
+
+    role: Role
+    key_hash: Digest
+
+
+class KeyRevoked(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.key.revoked.v1"):
+    """A key no longer opens anything; `subject` is the key id."""
+
+
+class MonthClosed(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.month.closed.v1"):
+    """A client's month is closed; `subject` is the client. The report is made of events up to `up_to_sequence`."""
+
+    period: Month
+    up_to_sequence: Count
+    calls: Count
+    cost_usd: Usd
+
+
+class ReportIssued(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.report.issued.v1"):
+    """A report was built; `subject` is the client. `report_sha256` is that of its report.json."""
+
+    period: Month
+    revision: Annotated[int, Meta(ge=1)]
+    up_to_sequence: Count
+    report_sha256: Digest
+    status: Literal["draft", "final"]
+
+
+EVENTS: tuple[type[Event], ...] = (
+    CallReserved,
+    CallSettled,
+    CallVoided,
+    CallOrphaned,
+    CallRefused,
+    DraftEdited,
+    ScoreRecorded,
+    PriceListed,
+    BaselineSet,
+    FxRecorded,
+    BudgetSet,
+    ClientAdded,
+    KeyIssued,
+    KeyRevoked,
+    MonthClosed,
+    ReportIssued,
+)

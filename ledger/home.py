@@ -1,0 +1,133 @@
+"""The home directory: where everything the service owns lies, and its two secrets.
+
+Directories are 0700 and files 0600; a home is made by `create` alone, so that a
+mistyped --home is an error and never a new, empty ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.errors import Conflict, HomeNotWritable, NotAHome
+
+CONFIG_NAME = "halfpenny.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of one home; nothing is touched by making the value."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration file, whose presence makes a directory a home."""
+        return self.path / CONFIG_NAME
+
+    @property
+    def journal(self) -> Path:
+        """The directory of the append-only files."""
+        return self.path / "journal"
+
+    @property
+    def events(self) -> Path:
+        """The directory of the sealed segments."""
+        return self.path / "events"
+
+    @property
+    def manifest(self) -> Path:
+        """The list of sealed segments, which is the truth about them."""
+        return self.path / "manifest.json"
+
+    @property
+    def catalog(self) -> Path:
+        """The derived DuckDB file with the views."""
+        return self.path / "ledger.duckdb"
+
+    @property
+    def snapshot(self) -> Path:
+        """The derived state of all folds at the last seal."""
+        return self.path / "snapshot.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the one writer; holds the service's address."""
+        return self.path / "LOCK"
+
+    @property
+    def reports(self) -> Path:
+        """The directory of built reports."""
+        return self.path / "reports"
+
+    @property
+    def keys(self) -> Path:
+        """The directory of secrets, kept out of backups of the rest."""
+        return self.path / "keys"
+
+    def pepper(self) -> bytes:
+        """The secret that keys are hashed with. Errors: NotAHome."""
+        return bytes.fromhex(self._secret("pepper"))
+
+    def admin_token(self) -> str:
+        """The token with which commands write through a running service. Errors: NotAHome."""
+        return self._secret("admin.token")
+
+    def _secret(self, name: str) -> str:
+        try:
+            return (self.keys / name).read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            raise NotAHome(self.path) from None
+        except PermissionError as refused:
+            raise HomeNotWritable(self.path, str(refused.strerror)) from None
+
+
+def existing(path: Path) -> Home:
+    """The home at a path. Errors: NotAHome."""
+    home = Home(path.absolute())
+    if not home.config.is_file():
+        raise NotAHome(path)
+    return home
+
+
+def create(path: Path, config: str) -> Home:
+    """Make a home with this configuration text.
+
+    Errors: Conflict when there is one already; HomeNotWritable.
+    """
+    home = Home(path.absolute())
+    if home.config.exists():
+        raise Conflict(f"{path} is a Halfpenny home already. Use it with --home {path}, or choose another directory.")
+    try:
+        for directory in (home.path, home.journal, home.events, home.reports, home.keys):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.chmod(0o700)
+        _write_new(home.keys / "pepper", secrets.token_hex(32))
+        _write_new(home.keys / "admin.token", f"hp_admin_{secrets.token_urlsafe(32)}")
+        _write_new(home.config, config)  # last: without it this is no home
+    except OSError as refused:
+        raise HomeNotWritable(path, str(refused.strerror)) from None
+    return home
+
+
+def _write_new(path: Path, content: str) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(content + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def key_hash(pepper: bytes, key: str) -> str:
+    """What is kept of a bearer key: HMAC-SHA-256 in hex. Keys are random, so no slow hash is needed."""
+    return hmac.new(pepper, key.encode(), hashlib.sha256).hexdigest()
+
+
+def new_key() -> tuple[str, str]:
+    """A fresh bearer key and its id, which is its visible beginning. Shapes: hp_<8 hex>_<43 characters>."""
+    key_id = f"hp_{secrets.token_hex(4)}"
+    return f"{key_id}_{secrets.token_urlsafe(32)}", key_id

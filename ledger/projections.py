@@ -1,0 +1,443 @@
+"""State folded from events: what the router and the commands read.
+
+`apply(state, event)` is the whole of it: the same events in the same order give the same state,
+live or replayed. `check` says beforehand why an event may not follow this state; the
+store asks it before it stamps one, so a hard cap holds whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from ledger import events as e
+from ledger.budgets import WHOLE, Account, period_named, zone
+from ledger.errors import Conflict, InvalidInput, NotFound
+from ledger.money import ZERO
+from ledger.prices import Price, PriceBook, Rates
+from ledger.windows import EditWindow, LatencyWindow
+
+DRAFTS_KEPT = 50_000  # newest tickets an edit or a score may still name
+
+
+class CallKey(NamedTuple):
+    """One attempt of one call."""
+
+    call_id: str
+    attempt: int
+
+
+class Key(NamedTuple):
+    """Who a bearer key is; `client_id` is absent for an admin."""
+
+    key_id: str
+    client_id: str | None
+    role: str
+    revoked: bool
+
+
+class Draft(NamedTuple):
+    """The latest draft of a ticket, as far as an edit or a score needs it."""
+
+    call_id: str
+    period: str
+    request_model: str
+    arm: str | None
+    ticket_class: str | None
+
+
+class Cap(NamedTuple):
+    """A monthly cap from a moment on; `cap` None lifts it."""
+
+    valid_from: datetime
+    cap: Decimal | None
+    hard: bool
+
+
+class SpendKey(NamedTuple):
+    """What spend is counted by; `model` is the one that was charged."""
+
+    client_id: str
+    period: str
+    purpose: str
+    model: str
+    arm: str | None
+    ticket_class: str | None
+
+
+@dataclass(slots=True)
+class Spend:
+    """Exact totals of settled attempts. `unmeasured` calls have no token counts; `estimated` ones cost their hold."""
+
+    calls: int = 0
+    estimated: int = 0
+    unmeasured: int = 0
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: Decimal = ZERO
+
+
+@dataclass(slots=True)
+class Running:
+    """What counts against one scope in one period. Units: exact USD."""
+
+    settled: Decimal = ZERO
+    held: Decimal = ZERO
+    orphaned: Decimal = ZERO
+
+
+@dataclass(slots=True)
+class State:
+    """Everything folded; `position` is the sequence of the last event applied."""
+
+    position: int = 0
+    clients: dict[str, e.ClientAdded] = field(default_factory=dict)
+    keys: dict[str, Key] = field(default_factory=dict)
+    key_hashes: dict[str, str] = field(default_factory=dict)
+    prices: PriceBook = field(default_factory=PriceBook)
+    baseline: e.BaselineSet | None = None
+    fx: dict[str, list[e.FxRecorded]] = field(default_factory=dict)
+    caps: dict[tuple[str, str], list[Cap]] = field(default_factory=dict)
+    running: dict[tuple[str, str, str], Running] = field(default_factory=dict)
+    holds: dict[CallKey, e.CallReserved] = field(default_factory=dict)
+    orphans: dict[CallKey, e.CallOrphaned] = field(default_factory=dict)
+    drafts: dict[tuple[str, str], Draft] = field(default_factory=dict)
+    spend: dict[SpendKey, Spend] = field(default_factory=dict)
+    refused: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    quality: dict[tuple[str, str, str], EditWindow] = field(default_factory=dict)
+    latency: dict[tuple[str, str], LatencyWindow] = field(default_factory=dict)
+    closed: dict[tuple[str, str], e.MonthClosed] = field(default_factory=dict)
+    issued: dict[tuple[str, str], e.ReportIssued] = field(default_factory=dict)
+
+    def client(self, client_id: str) -> e.ClientAdded:
+        """The client with this id. Errors: NotFound."""
+        try:
+            return self.clients[client_id]
+        except KeyError:
+            raise NotFound(
+                "client", client_id, f"Add it with: halfpenny client add {client_id} --currency EUR --zone Europe/Berlin."
+            ) from None
+
+    def account(self, scope: str, scope_id: str, period: str, zone_name: str = "UTC") -> Account:
+        """One scope in one period, with the cap in force at the period's end."""
+        end = period_named(period, zone_name).end
+        cap = next((c for c in reversed(self.caps.get((scope, scope_id), ())) if c.valid_from < end), None)
+        now = self.running.get((scope, scope_id, period)) or Running()
+        return Account(
+            scope=WHOLE if scope == WHOLE else scope_id,
+            period=period,
+            cap=cap.cap if cap else None,
+            hard=cap.hard if cap else False,
+            settled=now.settled,
+            held=now.held,
+            orphaned=now.orphaned,
+        )
+
+    def accounts_for(self, client_id: str, key_id: str | None, period: str) -> tuple[Account, ...]:
+        """Every account a call of this client and key counts against: whole, client, key."""
+        zone_name = self.client(client_id).zone
+        scopes = _scopes(client_id, key_id)
+        return tuple(self.account(scope, scope_id, period, zone_name) for scope, scope_id in scopes)
+
+    def total(self, client_id: str, period: str) -> Spend:
+        """All spend of a client in a period."""
+        total = Spend()
+        for key, part in self.spend.items():
+            if (key.client_id, key.period) == (client_id, period):
+                for name in Spend.__slots__:
+                    setattr(total, name, getattr(total, name) + getattr(part, name))
+        return total
+
+
+def replay(events: Iterable[e.Event], state: State | None = None) -> State:
+    """The state after these events, in their order."""
+    folded = State() if state is None else state
+    for event in events:
+        apply(folded, event)
+    return folded
+
+
+def apply(state: State, event: e.Event) -> None:
+    """Fold one event into the state; only journals that were checked are folded, so nothing is refused here."""
+    _APPLY[type(event)](state, event)
+    if event.sequence is not None:
+        state.position = event.sequence
+
+
+def _scopes(client_id: str | None, key_id: str | None) -> tuple[tuple[str, str], ...]:
+    found: tuple[tuple[str, str], ...] = (("whole", ""),)
+    if client_id is not None:
+        found += (("client", client_id),)
+    return found if key_id is None else (*found, ("key", key_id))
+
+
+def _accounts(state: State, event: e.CallEvent) -> list[Running]:
+    found = []
+    for scope, scope_id in _scopes(event.client_id, event.key_id):
+        key = (scope, scope_id, event.period)
+        if (running := state.running.get(key)) is None:
+            running = state.running[key] = Running()
+        found.append(running)
+    return found
+
+
+def _release(state: State, event: e.CallEvent, accounts: list[Running]) -> None:
+    """Take the attempt's hold or orphaned hold off its accounts."""
+    key = CallKey(event.subject, event.attempt)
+    if (hold := state.holds.pop(key, None)) is not None:
+        amount = Decimal(hold.hold_usd)
+        for running in accounts:
+            running.held -= amount
+    elif (orphan := state.orphans.pop(key, None)) is not None:
+        amount = Decimal(orphan.hold_usd)
+        for running in accounts:
+            running.orphaned -= amount
+
+
+def _reserved(state: State, event: e.CallReserved) -> None:
+    amount = Decimal(event.hold_usd)
+    for running in _accounts(state, event):
+        running.held += amount
+    state.holds[CallKey(event.subject, event.attempt)] = event
+
+
+def _settled(state: State, event: e.CallSettled) -> None:
+    accounts = _accounts(state, event)
+    _release(state, event, accounts)
+    cost = Decimal(event.cost_usd)
+    for running in accounts:
+        running.settled += cost
+    client, model = event.client_id or "", event.response_model or event.request_model
+    key = SpendKey(client, event.period, event.purpose, model, event.arm, event.ticket_class)
+    if (spend := state.spend.get(key)) is None:
+        spend = state.spend[key] = Spend()
+    spend.calls += 1
+    spend.cost_usd += cost
+    spend.estimated += event.usage_source == "estimated"
+    if event.usage_input_tokens is None or event.usage_output_tokens is None:
+        spend.unmeasured += 1
+    else:
+        spend.input_tokens += event.usage_input_tokens
+        spend.output_tokens += event.usage_output_tokens
+        spend.cache_read_tokens += event.usage_cache_read_input_tokens or 0
+        spend.cache_write_tokens += event.usage_cache_write_input_tokens or 0
+        spend.reasoning_tokens += event.usage_reasoning_output_tokens or 0
+    if event.outcome == "ok":
+        if (window := state.latency.get((client, model))) is None:
+            window = state.latency[client, model] = LatencyWindow()
+        window.take(event.duration_s)
+    if event.purpose == "generation" and event.ticket_id is not None and event.outcome in ("ok", "client_gone"):
+        state.drafts.pop((client, event.ticket_id), None)  # so that the newest is last
+        state.drafts[client, event.ticket_id] = Draft(
+            event.subject, event.period, event.request_model, event.arm, event.ticket_class
+        )
+        if len(state.drafts) > DRAFTS_KEPT:
+            del state.drafts[next(iter(state.drafts))]
+
+
+def _voided(state: State, event: e.CallVoided) -> None:
+    _release(state, event, _accounts(state, event))
+
+
+def _orphaned(state: State, event: e.CallOrphaned) -> None:
+    accounts = _accounts(state, event)
+    _release(state, event, accounts)
+    for running in accounts:
+        running.orphaned += Decimal(event.hold_usd)
+    state.orphans[CallKey(event.subject, event.attempt)] = event
+
+
+def _refused(state: State, event: e.CallRefused) -> None:
+    key = (event.client_id or "", event.period, event.refusal)
+    state.refused[key] = state.refused.get(key, 0) + 1
+
+
+def _edited(state: State, event: e.DraftEdited) -> None:
+    key = (event.client_id or "", event.arm or event.request_model, event.ticket_class or "")
+    if (window := state.quality.get(key)) is None:
+        window = state.quality[key] = EditWindow()
+    window.take(event.disposition, event.edit_ratio, event.edit_seconds)
+
+
+def _nothing(state: State, event: e.Event) -> None:
+    """Kept for people and reports; no running figure needs it."""
+
+
+def _price(state: State, event: e.PriceListed) -> None:
+    state.prices.add(price_of(event))
+
+
+def price_of(event: e.PriceListed) -> Price:
+    """The price an event listed."""
+    return Price(
+        price_id=event.subject,
+        provider=event.provider_name,
+        model=event.model,
+        rates=rates_of(event),
+        valid_from=event.valid_from,
+        valid_to=event.valid_to,
+        context_tokens=event.context_tokens,
+        max_output_tokens=event.max_output_tokens,
+        source=event.price_source,
+        retrieved_at=event.retrieved_at,
+    )
+
+
+def rates_of(event: e.PriceListed | e.BaselineSet) -> Rates:
+    """The five rates an event carries. Units: USD per million tokens."""
+    return Rates(
+        Decimal(event.rate_uncached_input),
+        Decimal(event.rate_cache_read),
+        Decimal(event.rate_cache_write),
+        Decimal(event.rate_plain_output),
+        Decimal(event.rate_reasoning),
+    )
+
+
+def _baseline(state: State, event: e.BaselineSet) -> None:
+    state.baseline = event
+
+
+def _fx(state: State, event: e.FxRecorded) -> None:
+    state.fx.setdefault(event.subject, []).append(event)
+
+
+def _budget(state: State, event: e.BudgetSet) -> None:
+    key = (event.scope, "" if event.scope == "whole" else event.subject)
+    caps = state.caps.setdefault(key, [])
+    caps.append(Cap(event.valid_from, None if event.cap_usd is None else Decimal(event.cap_usd), event.hard))
+    caps.sort(key=lambda cap: cap.valid_from)  # stable: of two with one start the later recorded is last
+
+
+def _client(state: State, event: e.ClientAdded) -> None:
+    state.clients[event.subject] = event
+
+
+def _key(state: State, event: e.KeyIssued) -> None:
+    state.keys[event.key_hash] = Key(event.subject, event.client_id, event.role, revoked=False)
+    state.key_hashes[event.subject] = event.key_hash
+
+
+def _revoked(state: State, event: e.KeyRevoked) -> None:
+    at = state.key_hashes[event.subject]
+    state.keys[at] = state.keys[at]._replace(revoked=True)
+
+
+def _month_closed(state: State, event: e.MonthClosed) -> None:
+    state.closed[event.subject, event.period] = event
+
+
+def _report(state: State, event: e.ReportIssued) -> None:
+    state.issued[event.subject, event.period] = event
+
+
+_APPLY: Mapping[type[e.Event], Callable[[State, Any], None]] = {
+    e.CallReserved: _reserved,
+    e.CallSettled: _settled,
+    e.CallVoided: _voided,
+    e.CallOrphaned: _orphaned,
+    e.CallRefused: _refused,
+    e.DraftEdited: _edited,
+    e.ScoreRecorded: _nothing,
+    e.PriceListed: _price,
+    e.BaselineSet: _baseline,
+    e.FxRecorded: _fx,
+    e.BudgetSet: _budget,
+    e.ClientAdded: _client,
+    e.KeyIssued: _key,
+    e.KeyRevoked: _revoked,
+    e.MonthClosed: _month_closed,
+    e.ReportIssued: _report,
+}
+
+
+def check(state: State, event: e.Event) -> None:
+    """Say why an event may not follow this state; silent when it may.
+
+    Errors: BudgetSpent, Conflict, InvalidInput, NotFound.
+    """
+    if (checker := _CHECK.get(type(event))) is not None:
+        checker(state, event)
+
+
+def _check_reserved(state: State, event: e.CallReserved) -> None:
+    key = CallKey(event.subject, event.attempt)
+    if key in state.holds or key in state.orphans:
+        raise Conflict(f"Call {event.subject} attempt {event.attempt} is held already. Reserve each attempt once.")
+    wanted = Decimal(event.hold_usd)
+    for account in state.accounts_for(event.client_id or "", event.key_id, event.period):
+        account.refuse_unless_fits(wanted)
+
+
+def _check_end(state: State, event: e.CallEvent) -> None:
+    key = CallKey(event.subject, event.attempt)
+    hold = state.holds.get(key) or state.orphans.get(key)
+    if hold is None:
+        raise Conflict(f"Call {event.subject} attempt {event.attempt} has no open hold. It was never reserved, or has ended.")
+    if (hold.client_id, hold.key_id, hold.period) != (event.client_id, event.key_id, event.period):
+        raise Conflict(f"Call {event.subject} attempt {event.attempt} was reserved by another client, key or month.")
+
+
+def _check_draft(state: State, event: e.DraftEdited | e.ScoreRecorded) -> None:
+    if event.ticket_id is not None and (event.client_id or "", event.ticket_id) not in state.drafts:
+        raise NotFound("ticket", event.ticket_id, "Name a ticket that was drafted for this client.")
+
+
+def _check_client(state: State, event: e.ClientAdded) -> None:
+    zone(event.zone)
+    if event.subject in state.clients:
+        raise Conflict(f"Client {event.subject!r} exists already. Choose another id.")
+
+
+def _check_key(state: State, event: e.KeyIssued) -> None:
+    if event.role != "admin":
+        state.client(event.client_id or "")
+    if event.subject in state.key_hashes:
+        raise Conflict(f"Key {event.subject!r} exists already. Issue it again for a new one.")
+
+
+def _check_revoked(state: State, event: e.KeyRevoked) -> None:
+    if event.subject not in state.key_hashes:
+        raise NotFound("key", event.subject, "See the keys with: halfpenny key list.")
+
+
+def _check_price(state: State, event: e.PriceListed) -> None:
+    if state.prices.by_id(event.subject) is not None:
+        raise Conflict(f"Price {event.subject!r} is listed already. A price is never changed; list one with another start.")
+    if event.valid_to is not None and event.valid_to <= event.valid_from:
+        raise InvalidInput(f"Price {event.subject!r} ends at {event.valid_to} before it starts at {event.valid_from}.")
+
+
+def _check_budget(state: State, event: e.BudgetSet) -> None:
+    if event.scope == "client":
+        state.client(event.subject)
+    if event.scope == "key" and event.subject not in state.key_hashes:
+        raise NotFound("key", event.subject, "See the keys with: halfpenny key list.")
+
+
+def _check_close(state: State, event: e.MonthClosed) -> None:
+    state.client(event.subject)
+    if (event.subject, event.period) in state.closed:
+        raise Conflict(f"{event.period} of {event.subject} is closed already.")
+
+
+_CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
+    e.CallReserved: _check_reserved,
+    e.CallSettled: _check_end,
+    e.CallVoided: _check_end,
+    e.CallOrphaned: _check_end,
+    e.DraftEdited: _check_draft,
+    e.ScoreRecorded: _check_draft,
+    e.ClientAdded: _check_client,
+    e.KeyIssued: _check_key,
+    e.KeyRevoked: _check_revoked,
+    e.PriceListed: _check_price,
+    e.BudgetSet: _check_budget,
+    e.MonthClosed: _check_close,
+}

@@ -1,0 +1,83 @@
+"""What one call used, each token in exactly one bucket.
+
+Reported totals keep the trade's names: `input_tokens` includes the cached ones,
+`output_tokens` includes the reasoning ones. The buckets are exclusive and sum
+to those totals. A count is absent, zero or positive, and the three are never
+mixed up: absent means the provider did not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+BUCKETS = ("uncached_input", "cache_read", "cache_write", "plain_output", "reasoning")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One call's counts as the provider reported them; `None` is "not said".
+
+    Units: tokens. `input_tokens` and `output_tokens` are inclusive totals.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    @property
+    def buckets(self) -> tuple[int, int, int, int, int]:
+        """Exclusive counts in the order of BUCKETS; they sum to the two totals."""
+        read, write = self.cache_read_tokens or 0, self.cache_write_tokens or 0
+        reasoning = self.reasoning_tokens or 0
+        return (self.input_tokens - read - write, read, write, self.output_tokens - reasoning, reasoning)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownUsage:
+    """Counts that cannot be taken; `why` is one of absent, malformed, negative, inconsistent."""
+
+    why: str
+
+
+def read_usage(reported: object) -> Usage | UnknownUsage:
+    """Read an OpenAI usage object, from chat completions or from responses.
+
+    Shapes: a mapping with prompt_tokens/completion_tokens or input_tokens/output_tokens and
+    optional *_details; None when the provider sent none. Never raises on what a provider sends.
+    Source: OpenAI API reference, `usage` of chat completions and of responses.
+    """
+    if reported is None:
+        return UnknownUsage("absent")
+    if not isinstance(reported, Mapping):
+        return UnknownUsage("malformed")
+    names = ("prompt", "completion") if "prompt_tokens" in reported else ("input", "output")
+    total_in, total_out = reported.get(f"{names[0]}_tokens"), reported.get(f"{names[1]}_tokens")
+    details_in = reported.get(f"{names[0]}_tokens_details") or {}
+    details_out = reported.get(f"{names[1]}_tokens_details") or {}
+    if total_in is None or total_out is None:
+        return UnknownUsage("absent")
+    if not isinstance(details_in, Mapping) or not isinstance(details_out, Mapping):
+        return UnknownUsage("malformed")
+    parts = (
+        details_in.get("cached_tokens"),
+        details_in.get("cache_write_tokens"),
+        details_out.get("reasoning_tokens"),
+    )
+    for count in (total_in, total_out, *parts):
+        if count is not None and type(count) is not int:
+            return UnknownUsage("malformed")
+        if count is not None and count < 0:
+            return UnknownUsage("negative")
+    read, write, reasoning = parts
+    if (read or 0) + (write or 0) > total_in or (reasoning or 0) > total_out:
+        return UnknownUsage("inconsistent")
+    return Usage(
+        input_tokens=total_in,
+        output_tokens=total_out,
+        cache_read_tokens=read,
+        cache_write_tokens=write,
+        reasoning_tokens=reasoning,
+    )
