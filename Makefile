@@ -1,0 +1,37 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+HOME_DIR ?= demo-home
+MONTH ?= 2025-10
+BIN := .venv/bin
+
+.PHONY: setup demo test lint bench-ledger bench-gateway bench-router bench-reports lock clean
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup  ## one month of real tickets through the real gateway, and the client's report
+	$(BIN)/halfpenny demo --home $(HOME_DIR) --month $(MONTH)
+
+test: setup  ## the tests, the same that .ci/run calls
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench-ledger bench-gateway bench-router bench-reports: bench-%: setup
+	$(BIN)/python bench/$*.py
+
+lock:  ## make requirements.lock anew; needs pip-tools
+	$(PYTHON) -m piptools compile --quiet --generate-hashes --all-extras --strip-extras --allow-unsafe \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --no-annotate \
+	  --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv $(HOME_DIR)
