@@ -48,8 +48,8 @@ def period_named(name: str, zone_name: str) -> Period:
 
     Errors: BadPeriod; InvalidInput for the zone.
     """
-    match = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])", name)
-    if not match or match[1] in ("0000", "9999"):
+    match = re.fullmatch(r"([0-9]{4})-(0[1-9]|1[0-2])", name)
+    if not match or match[1] in ("0000", "0001", "9999"):  # whose edges no zone can put into UTC
         raise BadPeriod(name)
     year, month = int(match[1]), int(match[2])
     local = zone(zone_name)

@@ -29,7 +29,9 @@ def charge(usage: Usage, rates: Rates) -> Charge:
     Units: tokens are counts, rates USD per million tokens, lines exact USD.
     Source: ledger/README.md, "every token lands in exactly one bucket".
     """
-    lines = tuple(count * rate * TOKENS_PER_PRICE if count else ZERO for count, rate in zip(usage.buckets, rates, strict=True))
+    lines = tuple(
+        count * rate * TOKENS_PER_PRICE if count else ZERO for count, rate in zip(usage.buckets, rates, strict=True)
+    )
     return Charge((lines[0], lines[1], lines[2], lines[3], lines[4]), sum(lines, ZERO))
 
 

@@ -26,7 +26,7 @@ GENESIS = bytes(16)  # what the first event of a source follows
 SCHEMA_VERSION = 1  # of the columns below; in the manifest beside every segment
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Union[EVENTS])  # type: ignore[arg-type]  # noqa: UP007
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Union[EVENTS])  # noqa: UP007
 CURRENT: Mapping[str, type[Event]] = {str(kind.__struct_config__.tag): kind for kind in EVENTS}
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -55,7 +55,12 @@ def stamped(body: bytes, *, source: str, sequence: int, recorded_at: datetime, p
     Shapes: `body` as `encode` gave it; `prev` and the hash 16 raw bytes; `recorded_at` in UTC.
     """
     moment = recorded_at.astimezone(UTC).isoformat(timespec="microseconds")[:-6]
-    hashed = b'%b,"source":"%b","sequence":%d,"recorded_at":"%bZ"' % (body[:-1], source.encode(), sequence, moment.encode())
+    hashed = b'%b,"source":"%b","sequence":%d,"recorded_at":"%bZ"' % (
+        body[:-1],
+        source.encode(),
+        sequence,
+        moment.encode(),
+    )
     digest = hashlib.sha256(prev + hashed).digest()[:16]
     checked = b'%b,"prev":"%b","hash":"%b"' % (hashed, prev.hex().encode(), digest.hex().encode())
     return b'%b,"crc":"%08x"}\n' % (checked, zlib.crc32(checked)), digest
@@ -68,7 +73,7 @@ def decode(line: bytes) -> Event:
     """
     try:
         return _decoder.decode(line)
-    except msgspec.DecodeError as refused:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as refused:
         return upcast(line, str(refused))
 
 
@@ -79,14 +84,14 @@ def upcast(line: bytes, why: str = "", upcasters: Mapping[str, Upcaster] = UPCAS
     """
     try:
         found = msgspec.json.decode(line, type=dict[str, Any])
-        while (tag := found.get("type")) in upcasters:
+        while (tag := str(found.get("type"))) in upcasters:
             found = upcasters[tag](found)
             if found.get("type") == tag:
                 raise BadLine(f"the upcaster of {tag} does not lift it")
+        if tag not in CURRENT:
+            raise BadLine(f"unknown event type {found.get('type')!r}")
         return msgspec.convert(found, CURRENT[tag])
-    except KeyError:
-        raise BadLine(f"unknown event type {found.get('type')!r}") from None
-    except msgspec.MsgspecError as refused:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as refused:
         raise BadLine(why or str(refused)) from None
 
 
@@ -104,7 +109,11 @@ def read_line(line: bytes) -> Recorded:
     prev, between, digest = sums[:-1].partition(b'","hash":"')
     if not found or not between:
         raise BadLine("it has no hash")
-    actual = hashlib.sha256(bytes.fromhex(prev.decode()) + hashed).digest()[:16]
+    try:
+        follows = bytes.fromhex(prev.decode())
+    except ValueError:  # also what is no text
+        raise BadLine("its prev is not a hash") from None
+    actual = hashlib.sha256(follows + hashed).digest()[:16]
     if actual.hex().encode() != digest:
         raise BadLine("its hash does not match")
     return Recorded(decode(line), actual)
@@ -144,14 +153,15 @@ _LEFT_OUT = ("prev", "crc")  # prev is the hash of the sequence before; crc guar
 
 
 def _sql_type(hint: Any) -> str:
-    bare = next((kind for kind in getattr(hint, "__args__", ()) if kind is not type(None)), hint) if _is_optional(hint) else hint
+    bare = _bare(hint)
     if bare is int or (getattr(bare, "__origin__", None) is int):
         return "BIGINT"
     return next((sql for kind, sql in _SQL_OF if kind == bare), "VARCHAR")
 
 
-def _is_optional(hint: Any) -> bool:
-    return type(None) in getattr(hint, "__args__", ())
+def _bare(hint: Any) -> Any:
+    kinds = getattr(hint, "__args__", ())
+    return next(kind for kind in kinds if kind is not type(None)) if type(None) in kinds else hint
 
 
 def _columns() -> tuple[Column, ...]:

@@ -27,6 +27,10 @@ from datetime import datetime
 from decimal import Decimal
 
 
+def _plain(amount: Decimal) -> str:
+    return f"{amount.normalize():f}"  # 0.0000 and 3E+2 are no sight for people; money.text cannot be imported here
+
+
 class LedgerError(Exception):
     """Anything the ledger says no to; `str()` is a sentence for people."""
 
@@ -91,13 +95,21 @@ class BudgetSpent(Refusal):
     """A hold that does not fit under a cap."""
 
     def __init__(
-        self, *, scope: str, period: str, cap: Decimal, settled: Decimal, held: Decimal, orphaned: Decimal, wanted: Decimal
+        self,
+        *,
+        scope: str,
+        period: str,
+        cap: Decimal,
+        settled: Decimal,
+        held: Decimal,
+        orphaned: Decimal,
+        wanted: Decimal,
     ) -> None:
         self.scope, self.period, self.cap, self.wanted = scope, period, cap, wanted
         self.settled, self.held, self.orphaned = settled, held, orphaned
         super().__init__(
-            f"The budget of {scope} for {period} is {cap:f} USD: {settled:f} settled, {held:f} held by calls in flight, "
-            f"{orphaned:f} held by calls whose end is unknown. This call may cost up to {wanted:f} USD, which does not fit. "
+            f"The budget of {scope} for {period} is {_plain(cap)} USD: {_plain(settled)} settled, {_plain(held)} held by calls in flight, "
+            f"{_plain(orphaned)} held by calls whose end is unknown. This call may cost up to {_plain(wanted)} USD, which does not fit. "
             f"Raise it with: halfpenny budget set {scope} AMOUNT --hard."
         )
 
@@ -107,10 +119,15 @@ class HomeError(LedgerError):
 
 
 class NotAHome(HomeError):
-    """A directory `halfpenny init` did not make."""
+    """A directory `halfpenny init` did not make, or one that lost a part."""
 
-    def __init__(self, home: object) -> None:
-        super().__init__(f"{home} is not a Halfpenny home: halfpenny.toml is missing. Make one with: halfpenny init --home {home}.")
+    def __init__(self, home: object, missing: str = "halfpenny.toml") -> None:
+        todo = (
+            f"Make one with: halfpenny init --home {home}"
+            if missing == "halfpenny.toml"
+            else "It is not made anew, since what it opens would be lost; restore it from a backup"
+        )
+        super().__init__(f"{home} is not a Halfpenny home: {missing} is missing. {todo}.")
 
 
 class HomeNotWritable(HomeError):
@@ -124,7 +141,9 @@ class HomeInUse(HomeError):
     """A home another process is writing."""
 
     def __init__(self, home: object, owner: str) -> None:
-        super().__init__(f"{home} is in use by {owner}. One process writes a home; stop that one or choose another --home.")
+        super().__init__(
+            f"{home} is in use by {owner}. One process writes a home; stop that one or choose another --home."
+        )
 
 
 class WriteFailed(LedgerError):

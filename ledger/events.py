@@ -17,7 +17,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-Usd = Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]{0,5})(\.[0-9]{0,11}[1-9])?$", description="exact USD, DECIMAL(18,12)")]
+Usd = Annotated[
+    str,
+    Meta(
+        pattern=r"^(0|-?(0\.[0-9]{0,11}[1-9]|[1-9][0-9]{0,5}(\.[0-9]{0,11}[1-9])?))$",  # one spelling an amount, so no -0
+        description="exact USD, DECIMAL(18,12)",
+    ),
+]
 Rate = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,5})(\.[0-9]{0,11}[1-9])?$", description="exact, DECIMAL(18,12)")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, Meta(ge=0, lt=1e6, description="seconds, six decimals")]

@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.errors import Conflict, HomeNotWritable, NotAHome
+from ledger.errors import Conflict, Damage, HomeNotWritable, NotAHome
 
 CONFIG_NAME = "halfpenny.toml"
 
@@ -70,8 +70,11 @@ class Home:
         return self.path / "keys"
 
     def pepper(self) -> bytes:
-        """The secret that keys are hashed with. Errors: NotAHome."""
-        return bytes.fromhex(self._secret("pepper"))
+        """The secret that keys are hashed with. Errors: NotAHome, Damage."""
+        try:
+            return bytes.fromhex(self._secret("pepper"))
+        except ValueError:
+            raise Damage(self.keys / "pepper", "it is not a number in hex") from None
 
     def admin_token(self) -> str:
         """The token with which commands write through a running service. Errors: NotAHome."""
@@ -81,34 +84,49 @@ class Home:
         try:
             return (self.keys / name).read_text(encoding="ascii").strip()
         except FileNotFoundError:
-            raise NotAHome(self.path) from None
+            raise NotAHome(self.path, f"keys/{name}") from None
         except PermissionError as refused:
             raise HomeNotWritable(self.path, str(refused.strerror)) from None
 
 
 def existing(path: Path) -> Home:
-    """The home at a path. Errors: NotAHome."""
+    """The home at a path. Errors: NotAHome, HomeNotWritable."""
     home = Home(path.absolute())
-    if not home.config.is_file():
-        raise NotAHome(path)
+    try:
+        if not home.config.is_file():
+            raise NotAHome(path)
+    except PermissionError as refused:
+        raise HomeNotWritable(path, str(refused.strerror)) from None
     return home
 
 
 def create(path: Path, config: str) -> Home:
     """Make a home with this configuration text.
 
-    Errors: Conflict when there is one already; HomeNotWritable.
+    Errors: Conflict when there is one already, or what is left of one, or a directory others use; HomeNotWritable.
     """
     home = Home(path.absolute())
-    if home.config.exists():
-        raise Conflict(f"{path} is a Halfpenny home already. Use it with --home {path}, or choose another directory.")
     try:
+        if home.config.exists():
+            raise Conflict(
+                f"{path} is a Halfpenny home already. Use it with --home {path}, or choose another directory."
+            )
+        if home.journal.is_dir() and any(home.journal.iterdir()):  # new secrets would shut out every key it knows
+            raise Conflict(
+                f"{path} holds a journal but no {CONFIG_NAME}. Restore that file, or choose another directory."
+            )
+        if home.path.is_dir() and any(home.path.iterdir()) and home.path.stat().st_mode & 0o077:
+            raise Conflict(
+                f"{path} is not empty and others may read it; a home is for one user. Choose a new directory."
+            )
         for directory in (home.path, home.journal, home.events, home.reports, home.keys):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)
         _write_new(home.keys / "pepper", secrets.token_hex(32))
         _write_new(home.keys / "admin.token", f"hp_admin_{secrets.token_urlsafe(32)}")
+        _sync(home.keys)
         _write_new(home.config, config)  # last: without it this is no home
+        _sync(home.path)
     except OSError as refused:
         raise HomeNotWritable(path, str(refused.strerror)) from None
     return home
@@ -122,9 +140,18 @@ def _write_new(path: Path, content: str) -> None:
         os.fsync(file.fileno())
 
 
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def key_hash(pepper: bytes, key: str) -> str:
     """What is kept of a bearer key: HMAC-SHA-256 in hex. Keys are random, so no slow hash is needed."""
-    return hmac.new(pepper, key.encode(), hashlib.sha256).hexdigest()
+    raw = key.encode(errors="surrogatepass")  # a header with bytes that are no text is a wrong key, not a crash
+    return hmac.new(pepper, raw, hashlib.sha256).hexdigest()
 
 
 def new_key() -> tuple[str, str]:

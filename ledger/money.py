@@ -37,8 +37,7 @@ def usd(found: str | int | Decimal) -> Decimal:
         raise BadMoney(found, "it is not finite")
     if abs(value) >= LIMIT:
         raise BadMoney(found, "it is a million or more")
-    exponent = value.normalize(_EXACT).as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -PLACES:
+    if value != value.quantize(QUANTUM, context=_EXACT):  # a comparison is exact, however many digits came
         raise BadMoney(found, "it has more than twelve decimals")
     return value
 

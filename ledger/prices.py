@@ -126,19 +126,17 @@ def price_id(model: str, valid_from: datetime, taken: Iterable[str]) -> str:
 
 def moment_of(found: object) -> datetime:
     """A date or a time with a zone, as a UTC moment; a date is its first instant in UTC."""
-    if isinstance(found, datetime):
-        if found.tzinfo is None:
-            raise BadMoment(found)
-        return found.astimezone(UTC)
-    if isinstance(found, date):
-        return datetime(found.year, found.month, found.day, tzinfo=UTC)
     try:
-        parsed = datetime.fromisoformat(str(found))
-    except ValueError:
+        if isinstance(found, date) and not isinstance(found, datetime):
+            return datetime(found.year, found.month, found.day, tzinfo=UTC)
+        parsed = found if isinstance(found, datetime) else datetime.fromisoformat(str(found))
+        if parsed.tzinfo is not None:
+            return parsed.astimezone(UTC)
+    except (ValueError, OverflowError):  # no date at all, or one that UTC puts before the year 1 or after 9999
         raise BadMoment(found) from None
-    if parsed.tzinfo is None and len(str(found)) > len("2026-10-01"):
+    if isinstance(found, datetime) or len(str(found)) > len("2026-10-01"):
         raise BadMoment(found)
-    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    return parsed.replace(tzinfo=UTC)
 
 
 def read_book(toml: str) -> tuple[Price, ...]:
@@ -148,14 +146,29 @@ def read_book(toml: str) -> tuple[Price, ...]:
     cache_read, cache_write, reasoning, valid_to, context_tokens, max_output_tokens, retrieved_at; money as text.
     Errors: InvalidInput naming the table and what is missing or unknown.
     """
+    try:
+        book = tomllib.loads(toml)
+    except tomllib.TOMLDecodeError as refused:
+        raise InvalidInput(f"The price book is not TOML: {refused}. Correct that line.") from None
+    rows = book.pop("price", [])
+    if book or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InvalidInput(f"A price book holds [[price]] tables alone; found {', '.join(book) or 'another price'}.")
     found: list[Price] = []
-    for number, row in enumerate(tomllib.loads(toml).get("price", []), 1):
+    for number, row in enumerate(rows, 1):
         found.append(_read_row(number, row, [p.price_id for p in found]))
     return tuple(found)
 
 
 _NEEDED = ("provider", "model", "input", "output", "valid_from", "source")
-_OPTIONAL = ("cache_read", "cache_write", "reasoning", "valid_to", "context_tokens", "max_output_tokens", "retrieved_at")
+_OPTIONAL = (
+    "cache_read",
+    "cache_write",
+    "reasoning",
+    "valid_to",
+    "context_tokens",
+    "max_output_tokens",
+    "retrieved_at",
+)
 
 
 def _read_row(number: int, row: Mapping[str, object], taken: list[str]) -> Price:
@@ -172,11 +185,9 @@ def _read_row(number: int, row: Mapping[str, object], taken: list[str]) -> Price
         provider=str(row["provider"]),
         model=model,
         rates=rates(
-            str(row["input"]),
-            str(row["output"]),
-            cache_read=_text(row.get("cache_read")),
-            cache_write=_text(row.get("cache_write")),
-            reasoning=_text(row.get("reasoning")),
+            _amount(row["input"]),
+            _amount(row["output"]),
+            **{name: _amount(row[name]) for name in ("cache_read", "cache_write", "reasoning") if name in row},
         ),
         valid_from=start,
         valid_to=None if (end := row.get("valid_to")) is None else moment_of(end),
@@ -185,6 +196,12 @@ def _read_row(number: int, row: Mapping[str, object], taken: list[str]) -> Price
         source=str(row["source"]),
         retrieved_at=_text(row.get("retrieved_at")),
     )
+
+
+def _amount(found: object) -> Decimal:
+    if not isinstance(found, str | int):
+        raise BadMoney(found, "the price book writes money in quotes, since TOML reads a bare 0.27 as a float")
+    return usd(found)
 
 
 def _text(found: object) -> str | None:

@@ -120,9 +120,8 @@ class State:
         try:
             return self.clients[client_id]
         except KeyError:
-            raise NotFound(
-                "client", client_id, f"Add it with: halfpenny client add {client_id} --currency EUR --zone Europe/Berlin."
-            ) from None
+            hint = f"Add it with: halfpenny client add {client_id} --currency EUR --zone Europe/Berlin."
+            raise NotFound("client", client_id, hint) from None
 
     def account(self, scope: str, scope_id: str, period: str, zone_name: str = "UTC") -> Account:
         """One scope in one period, with the cap in force at the period's end."""
@@ -178,13 +177,8 @@ def _scopes(client_id: str | None, key_id: str | None) -> tuple[tuple[str, str],
 
 
 def _accounts(state: State, event: e.CallEvent) -> list[Running]:
-    found = []
-    for scope, scope_id in _scopes(event.client_id, event.key_id):
-        key = (scope, scope_id, event.period)
-        if (running := state.running.get(key)) is None:
-            running = state.running[key] = Running()
-        found.append(running)
-    return found
+    scopes = _scopes(event.client_id, event.key_id)
+    return [state.running.setdefault((*scope, event.period), Running()) for scope in scopes]
 
 
 def _release(state: State, event: e.CallEvent, accounts: list[Running]) -> None:
@@ -215,8 +209,7 @@ def _settled(state: State, event: e.CallSettled) -> None:
         running.settled += cost
     client, model = event.client_id or "", event.response_model or event.request_model
     key = SpendKey(client, event.period, event.purpose, model, event.arm, event.ticket_class)
-    if (spend := state.spend.get(key)) is None:
-        spend = state.spend[key] = Spend()
+    spend = state.spend.setdefault(key, Spend())
     spend.calls += 1
     spend.cost_usd += cost
     spend.estimated += event.usage_source == "estimated"
@@ -229,9 +222,7 @@ def _settled(state: State, event: e.CallSettled) -> None:
         spend.cache_write_tokens += event.usage_cache_write_input_tokens or 0
         spend.reasoning_tokens += event.usage_reasoning_output_tokens or 0
     if event.outcome == "ok":
-        if (window := state.latency.get((client, model))) is None:
-            window = state.latency[client, model] = LatencyWindow()
-        window.take(event.duration_s)
+        state.latency.setdefault((client, model), LatencyWindow()).take(event.duration_s)
     if event.purpose == "generation" and event.ticket_id is not None and event.outcome in ("ok", "client_gone"):
         state.drafts.pop((client, event.ticket_id), None)  # so that the newest is last
         state.drafts[client, event.ticket_id] = Draft(
@@ -260,9 +251,7 @@ def _refused(state: State, event: e.CallRefused) -> None:
 
 def _edited(state: State, event: e.DraftEdited) -> None:
     key = (event.client_id or "", event.arm or event.request_model, event.ticket_class or "")
-    if (window := state.quality.get(key)) is None:
-        window = state.quality[key] = EditWindow()
-    window.take(event.disposition, event.edit_ratio, event.edit_seconds)
+    state.quality.setdefault(key, EditWindow()).take(event.disposition, event.edit_ratio, event.edit_seconds)
 
 
 def _nothing(state: State, event: e.Event) -> None:
@@ -371,6 +360,8 @@ def _check_reserved(state: State, event: e.CallReserved) -> None:
     if key in state.holds or key in state.orphans:
         raise Conflict(f"Call {event.subject} attempt {event.attempt} is held already. Reserve each attempt once.")
     wanted = Decimal(event.hold_usd)
+    if wanted < 0:
+        raise InvalidInput(f"Call {event.subject} would hold {event.hold_usd} USD. A hold is zero or more.")
     for account in state.accounts_for(event.client_id or "", event.key_id, event.period):
         account.refuse_unless_fits(wanted)
 
@@ -379,9 +370,16 @@ def _check_end(state: State, event: e.CallEvent) -> None:
     key = CallKey(event.subject, event.attempt)
     hold = state.holds.get(key) or state.orphans.get(key)
     if hold is None:
-        raise Conflict(f"Call {event.subject} attempt {event.attempt} has no open hold. It was never reserved, or has ended.")
+        raise Conflict(f"Call {event.subject} attempt {event.attempt} has no open hold: never reserved, or ended.")
     if (hold.client_id, hold.key_id, hold.period) != (event.client_id, event.key_id, event.period):
         raise Conflict(f"Call {event.subject} attempt {event.attempt} was reserved by another client, key or month.")
+
+
+def _check_orphaned(state: State, event: e.CallOrphaned) -> None:
+    _check_end(state, event)
+    hold = state.holds.get(CallKey(event.subject, event.attempt))
+    if hold is None or hold.hold_usd != event.hold_usd:
+        raise Conflict(f"Call {event.subject} attempt {event.attempt} is orphaned already, or held at another amount.")
 
 
 def _check_draft(state: State, event: e.DraftEdited | e.ScoreRecorded) -> None:
@@ -407,9 +405,16 @@ def _check_revoked(state: State, event: e.KeyRevoked) -> None:
         raise NotFound("key", event.subject, "See the keys with: halfpenny key list.")
 
 
+def _check_fx(_: State, event: e.FxRecorded) -> None:
+    if not Decimal(event.rate):
+        raise InvalidInput(f"1 {event.base_currency} cannot be 0 {event.quote_currency}. Give the rate of that day.")
+
+
 def _check_price(state: State, event: e.PriceListed) -> None:
+    if event.subject.rpartition("@")[0] != event.model:
+        raise InvalidInput(f"{event.subject!r} is no price id. Write it as {event.model}@YYYY-MM-DD.")
     if state.prices.by_id(event.subject) is not None:
-        raise Conflict(f"Price {event.subject!r} is listed already. A price is never changed; list one with another start.")
+        raise Conflict(f"Price {event.subject!r} is listed already and never changed. List one with another start.")
     if event.valid_to is not None and event.valid_to <= event.valid_from:
         raise InvalidInput(f"Price {event.subject!r} ends at {event.valid_to} before it starts at {event.valid_from}.")
 
@@ -431,13 +436,14 @@ _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.CallReserved: _check_reserved,
     e.CallSettled: _check_end,
     e.CallVoided: _check_end,
-    e.CallOrphaned: _check_end,
+    e.CallOrphaned: _check_orphaned,
     e.DraftEdited: _check_draft,
     e.ScoreRecorded: _check_draft,
     e.ClientAdded: _check_client,
     e.KeyIssued: _check_key,
     e.KeyRevoked: _check_revoked,
     e.PriceListed: _check_price,
+    e.FxRecorded: _check_fx,
     e.BudgetSet: _check_budget,
     e.MonthClosed: _check_close,
 }

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 BUCKETS = ("uncached_input", "cache_read", "cache_write", "plain_output", "reasoning")
+LARGEST_COUNT = 100_000_000  # no model reads or writes as much in one call; a cost past DECIMAL(18,12) cannot be kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class UnknownUsage:
-    """Counts that cannot be taken; `why` is one of absent, malformed, negative, inconsistent."""
+    """Counts that cannot be taken; `why` is one of absent, malformed, negative, excessive, inconsistent."""
 
     why: str
 
@@ -49,10 +50,8 @@ def read_usage(reported: object) -> Usage | UnknownUsage:
     optional *_details; None when the provider sent none. Never raises on what a provider sends.
     Source: OpenAI API reference, `usage` of chat completions and of responses.
     """
-    if reported is None:
-        return UnknownUsage("absent")
     if not isinstance(reported, Mapping):
-        return UnknownUsage("malformed")
+        return UnknownUsage("absent" if reported is None else "malformed")
     names = ("prompt", "completion") if "prompt_tokens" in reported else ("input", "output")
     total_in, total_out = reported.get(f"{names[0]}_tokens"), reported.get(f"{names[1]}_tokens")
     details_in = reported.get(f"{names[0]}_tokens_details") or {}
@@ -67,10 +66,8 @@ def read_usage(reported: object) -> Usage | UnknownUsage:
         details_out.get("reasoning_tokens"),
     )
     for count in (total_in, total_out, *parts):
-        if count is not None and type(count) is not int:
-            return UnknownUsage("malformed")
-        if count is not None and count < 0:
-            return UnknownUsage("negative")
+        if count is not None and (why := _fault(count)) is not None:
+            return UnknownUsage(why)
     read, write, reasoning = parts
     if (read or 0) + (write or 0) > total_in or (reasoning or 0) > total_out:
         return UnknownUsage("inconsistent")
@@ -81,3 +78,9 @@ def read_usage(reported: object) -> Usage | UnknownUsage:
         cache_write_tokens=write,
         reasoning_tokens=reasoning,
     )
+
+
+def _fault(count: object) -> str | None:
+    if type(count) is not int:  # true is an int to isinstance
+        return "malformed"
+    return "negative" if count < 0 else "excessive" if count > LARGEST_COUNT else None

@@ -1,0 +1,11 @@
+"""`python -m ledger`: the ledger's commands alone; it cannot reach a running service."""
+
+import typer
+
+from ledger import cli, cli_log
+from ledger.output import run
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.add_typer(cli.app)
+app.add_typer(cli_log.app)
+run(app)

@@ -1,0 +1,304 @@
+"""The append side of the journal: many callers, one thread that writes, one sync for all who wait.
+
+`submit` stamps events and queues them under a lock, so that sequence order is submit order; the
+writer thread takes all that is queued, does one write and one fdatasync, and wakes the waiters.
+Nothing is acknowledged before. After any error of the disk every waiter fails, the journal
+takes nothing more and the process is to stop: a second fsync may succeed over lost pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ledger import codec, tail
+from ledger.disk import REAL, Disk, write_all
+from ledger.errors import WriteFailed
+from ledger.home import Home
+from ledger.manifest import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a journal file is full and how long readers may hold what was replaced. Units: events, seconds.
+
+    Source: reference/storage.md, "Tail cost": a tail of 20,000 events adds a third to a report.
+    """
+
+    events: int = 20_000
+    seconds: float = 60.0
+    grace_seconds: float = 900.0
+
+
+class _Group:
+    """The events of one write, and who waits for it."""
+
+    __slots__ = ("error", "event", "futures", "is_done", "lines")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.is_done = False
+        self.error: str | None = None
+        self.event: threading.Event | None = None
+        self.futures: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+
+
+class Pending:
+    """Events that have their place in the log and are not durable yet; await it, or `wait()` in a thread.
+
+    Shapes: `first` and `last` are their sequences. Errors: WriteFailed, and then whether they are on the disk is not known.
+    """
+
+    __slots__ = ("_group", "_journal", "first", "last")
+
+    def __init__(self, journal: Journal, group: _Group, first: int, last: int) -> None:
+        self._journal, self._group, self.first, self.last = journal, group, first, last
+
+    def __await__(self) -> Generator[object, None, None]:
+        group = self._group
+        if not group.is_done:
+            future = self._journal._future(group)
+            if future is not None:
+                yield from future
+        self._check()
+
+    def wait(self) -> None:
+        """Block until durable."""
+        event = self._journal._event(self._group)
+        if event is not None:
+            event.wait()
+        self._check()
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether waiting would return at once and without an error."""
+        return self._group.is_done and self._group.error is None
+
+    def _check(self) -> None:
+        if self._group.error is not None:
+            raise WriteFailed(self._journal.path, self._group.error)
+
+
+class Journal:
+    """The one writer's end of the log.
+
+    Shapes: `submit` may be called from any thread and any event loop. `on_full(number)` is called from the writer thread
+    when file `number` has been left for the next; `on_failure` once, when the disk has refused.
+    """
+
+    path: Path
+    _number: int
+    _handle: int
+    _before: int  # the sequence this file's first event follows
+    _started: float  # by the monotonic clock; 0 before the first event
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        source: str,
+        position: Position,
+        number: int,
+        clock: Callable[[], datetime],
+        limits: Limits | None = None,
+        disk: Disk = REAL,
+        on_full: Callable[[int], None] | None = None,
+        on_failure: Callable[[WriteFailed], None] | None = None,
+    ) -> None:
+        """Start on the empty file `number`, which the published catalog lists already. Errors: OSError."""
+        self._home, self._disk, self._limits, self._clock = home, disk, limits or Limits(), clock
+        self._source, self._sequence, self._hash = source, position.sequence, position.hash
+        self._on_full, self._on_failure = on_full, on_failure
+        self._lock = threading.Lock()
+        self._wakeup = threading.Condition(self._lock)  # of the writer thread, and of nobody else
+        self._moved = threading.Condition(self._lock)
+        self._group = _Group()
+        self._error: str | None = None
+        self._is_closing = self._is_asleep = self._is_to_leave = False
+        self._durable = position.sequence
+        self._offered: int | None = None
+        self._open(number)
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def position(self) -> Position:
+        """After the last submitted event, durable or not."""
+        with self._lock:
+            return Position(self._sequence, self._hash)
+
+    @property
+    def backlog(self) -> int:
+        """How many events wait for the next write; whoever takes requests refuses them when it grows."""
+        return len(self._group.lines)
+
+    def submit(self, bodies: Sequence[bytes]) -> Pending:
+        """Stamp and queue encoded events, next to each other, in this order.
+
+        Shapes: bodies as `bodies.checked` gives them. Errors: WriteFailed once the disk has refused or after `close`.
+        """
+        now = self._clock()
+        with self._lock:
+            if self._error is not None:
+                raise WriteFailed(self.path, self._error)
+            group, first = self._group, self._sequence + 1
+            for body in bodies:
+                line, self._hash = codec.stamped(
+                    body, source=self._source, sequence=self._sequence + 1, recorded_at=now, prev=self._hash
+                )
+                self._sequence += 1
+                group.lines.append(line)
+            if self._is_asleep:
+                self._is_asleep = False
+                self._wakeup.notify()
+            return Pending(self, group, first, self._sequence)
+
+    def offer(self, number: int) -> None:
+        """Say that the next file is there, empty and listed in the published catalog; the writer moves when it is time."""
+        with self._lock:
+            self._offered = number
+            self._is_asleep = False
+            self._wakeup.notify()
+
+    def leave(self, timeout: float) -> int:
+        """Wait until the events submitted so far lie in files the writer has left; returns the last such file's number.
+
+        Errors: WriteFailed, also when no next file was offered in `timeout` seconds.
+        """
+        with self._lock:
+            number = self._number
+            if self._sequence == self._before:
+                return number - 1
+            self._is_to_leave = True
+            self._is_asleep = False
+            self._wakeup.notify()
+            if not self._moved.wait_for(lambda: self._number > number or self._error is not None, timeout):
+                raise WriteFailed(self.path, f"no next journal file was ready after {timeout:.0f} seconds")
+            if self._error is not None:
+                raise WriteFailed(self.path, self._error)
+            return number
+
+    def close(self) -> None:
+        """Write what is queued, stop the thread, close the file; waiters are woken as ever."""
+        with self._lock:
+            self._is_closing = True
+            self._wakeup.notify()
+        self._thread.join()
+        with self._lock:
+            self._error = self._error or "the journal is closed"
+
+    def _run(self) -> None:
+        group: _Group | None = None
+        try:
+            while (group := self._next_group()) is not None:
+                if group.lines:
+                    write_all(self._disk, self._handle, b"".join(group.lines))
+                    self._disk.sync(self._handle)
+                    self._started = self._started or time.monotonic()
+                    self._durable += len(group.lines)
+                    self._release(group, None)
+                if self._is_full():
+                    self._move()
+            self._disk.close(self._handle)
+        except Exception as refused:  # whatever it was, those who wait must hear of it, and nobody may write on
+            self._fail(group, refused)
+
+    def _next_group(self) -> _Group | None:
+        """What is queued, as soon as something is; an empty group when the file's time is up; None at the end."""
+        with self._lock:
+            while not self._group.lines:
+                if self._is_closing:
+                    return None
+                if self._is_full():
+                    return _Group()
+                self._is_asleep = True
+                self._wakeup.wait(self._seconds_left())
+                self._is_asleep = False
+            group, self._group = self._group, _Group()
+            return group
+
+    def _seconds_left(self) -> float | None:
+        if self._offered is None or self._durable == self._before:
+            return None
+        return max(self._started + self._limits.seconds - time.monotonic(), 0.001)
+
+    def _is_full(self) -> bool:
+        written = self._durable - self._before
+        if self._offered is None or not written:
+            return False
+        is_old = time.monotonic() - self._started >= self._limits.seconds
+        return self._is_to_leave or is_old or written >= self._limits.events
+
+    def _open(self, number: int) -> None:
+        path = tail.path_of(self._home, number)
+        if self._disk.size(path):
+            raise OSError(f"journal file {number} holds something already")
+        self._handle = self._disk.open(path)
+        self._number, self.path, self._before, self._started = number, path, self._durable, 0.0
+
+    def _move(self) -> None:
+        with self._lock:
+            left, offered, self._offered = self._number, self._offered, None
+        if offered is None:
+            return
+        self._disk.close(self._handle)
+        self._open(offered)
+        with self._lock:
+            self._is_to_leave = False
+            self._moved.notify_all()
+        if self._on_full is not None:
+            self._on_full(left)
+
+    def _release(self, group: _Group, error: str | None) -> None:
+        """One wake-up a loop, however many wait in it."""
+        with self._lock:
+            group.error, group.is_done = error, True
+            futures = group.futures
+            if group.event is not None:
+                group.event.set()
+        for loop, waiting in futures.items():
+            try:
+                loop.call_soon_threadsafe(_wake, waiting)
+            except RuntimeError:
+                if not loop.is_closed():  # a closed loop has nobody left to wake
+                    raise
+
+    def _fail(self, group: _Group | None, refused: Exception) -> None:
+        why = getattr(refused, "strerror", None) or str(refused) or type(refused).__name__
+        with self._lock:
+            self._error = why
+            queued, self._group = self._group, _Group()
+            self._moved.notify_all()
+        for waiting in (group, queued):
+            if waiting is not None and not waiting.is_done:
+                self._release(waiting, why)
+        if self._on_failure is not None:
+            self._on_failure(WriteFailed(self.path, why))
+
+    def _future(self, group: _Group) -> asyncio.Future[None] | None:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        with self._lock:
+            if group.is_done:
+                return None
+            group.futures.setdefault(loop, []).append(future)
+        return future
+
+    def _event(self, group: _Group) -> threading.Event | None:
+        with self._lock:
+            if group.is_done:
+                return None
+            if group.event is None:
+                group.event = threading.Event()
+            return group.event
+
+
+def _wake(waiting: list[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():  # its task may have been cancelled
+            future.set_result(None)

@@ -1,0 +1,60 @@
+"""Journal lines as SQL rows: the one text that seals them and that shows the live tail.
+
+Sealed segments and the tail have the same columns of the same types, so that the view `events` is
+their union. Works on DuckDB 1.5 and 2.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ledger.codec import COLUMNS
+
+LINE_LIMIT_BYTES = 1024 * 1024
+NAMES: tuple[str, ...] = (*(column.name for column in COLUMNS), "event_date")
+DATASCHEMA = """'schemas/events/' || substr("type", 11) || '.json'"""  # after "halfpenny."
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def paths(files: Sequence[Path]) -> str:
+    """Files as an SQL list of their names."""
+    return "[" + ", ".join(literal(str(file)) for file in files) + "]"
+
+
+def of_lines(files: Sequence[Path], *, is_live: bool) -> str:
+    """A SELECT of every line of these journal files, with the columns `NAMES`.
+
+    Shapes: with `is_live` a line that is just being written is left out in silence; without it, a bad line is an error.
+    """
+    keys = ", ".join(f"{quoted(column.key)}: {literal(column.sql)}" for column in COLUMNS)
+    chosen = ",\n  ".join(_chosen(column.key, column.name) for column in COLUMNS)
+    return (
+        f"SELECT {chosen},\n  CAST(timezone('UTC', \"time\") AS DATE) AS event_date\n"
+        f"FROM read_json({paths(files)}, format = 'newline_delimited', columns = {{{keys}}}, "
+        f"maximum_object_size = {LINE_LIMIT_BYTES}, ignore_errors = {'true' if is_live else 'false'})\n"
+        'WHERE "id" IS NOT NULL'
+    )
+
+
+def of_segments(files: Sequence[Path]) -> str:
+    """A SELECT of every row of these segments, with the columns `NAMES`, also where a file is older than a column.
+
+    Source: reference/storage.md, "Traps found": without union_by_name later columns vanish in silence.
+    """
+    return f"SELECT {', '.join(map(quoted, NAMES))}\nFROM read_parquet({paths(files)}, union_by_name = true)"
+
+
+def _chosen(key: str, name: str) -> str:
+    if name == "hash":
+        return 'unhex("hash") AS "hash"'
+    return quoted(key) if key == name else f"{quoted(key)} AS {quoted(name)}"

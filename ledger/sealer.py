@@ -1,0 +1,234 @@
+"""All of DuckDB's work for a writer: prepare the next file, seal, compact, publish, collect.
+
+`python -m ledger.sealer HOME` is a long-lived, niced child that reads one JSON command a line and
+answers with one: SQL inside the service would move its append p99 from milliseconds to hundreds, so the
+service never imports DuckDB or pyarrow. Short commands do the same work inline. Every step may die
+anywhere and be asked again. The child holds its parent's lock and dies with its parent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from ledger.disk import REAL, Disk
+from ledger.errors import Damage
+from ledger.home import Home
+
+NICENESS = 10
+DEATHS = 3  # of the child over one command, before the command counts as failed
+COMMAND_TIMEOUT_S = 600.0  # a compaction of MAX_ROWS takes about a minute
+STOP_TIMEOUT_S = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is to be the case. Shapes: journal file numbers; `seal_up_to` -1 seals nothing; units: seconds."""
+
+    seal_up_to: int = -1
+    prepare: int | None = None
+    grace_seconds: float = 900.0
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is the case now. `trouble` is a sentence for people when not all of it could be done; asking again is safe.
+
+    Shapes: `prepared` only when that file exists, empty, and the published catalog lists it; `waiting` counts files in their grace.
+    """
+
+    generation: int = 0
+    sealed_up_to: int = -1
+    prepared: int | None = None
+    waiting: int = 0
+    trouble: str | None = None
+
+
+class Sealer(Protocol):
+    """Whoever carries out commands, one at a time."""
+
+    def run(self, command: Command) -> Answer:
+        """Carry one out; trouble is in the answer."""
+        ...
+
+    def close(self) -> None:
+        """Stop, soon."""
+        ...
+
+
+def work(home: Home, command: Command, *, now: datetime, disk: Disk = REAL, on_sealed: Any = None) -> Answer:
+    """Carry out one command. Errors: none that the work can meet; they are the answer's trouble."""
+    # Imported here because the service imports this module and must not import DuckDB.
+    import duckdb  # noqa: PLC0415
+
+    from ledger import catalog, collection, recovery, segments, tail  # noqa: PLC0415
+    from ledger import manifest as manifests  # noqa: PLC0415
+
+    trouble: str | None = None
+    prepared: int | None = None
+    manifest = manifests.load(home, disk)
+    refusals = (Damage, OSError, duckdb.Error)
+    try:
+        if command.prepare is not None:
+            recovery.new_file(home, disk, command.prepare)
+        manifest = segments.seal(home, command.seal_up_to, now=now, disk=disk, on_sealed=on_sealed)
+    except refusals as refused:
+        trouble = str(refused)
+        manifest = manifests.load(home, disk)
+    try:
+        # Also after a seal that failed: the next file must be listed before an event goes into it.
+        found = tail.tail_numbers(home, disk, manifest)
+        catalog.publish(home, manifest, found, now=now, disk=disk)
+        prepared = command.prepare if command.prepare in found else None
+        if trouble is None and command.prepare is None:
+            merged = segments.compact(home, now=now, disk=disk)
+            if merged.generation != manifest.generation:
+                manifest = merged
+                catalog.publish(home, manifest, tail.tail_numbers(home, disk, manifest), now=now, disk=disk)
+        manifest = collection.collect(home, now=now, grace=timedelta(seconds=command.grace_seconds), disk=disk)
+    except refusals as refused:
+        trouble = trouble or str(refused)
+    return Answer(
+        generation=manifest.generation,
+        sealed_up_to=manifest.sealed_up_to,
+        prepared=prepared,
+        waiting=len(manifest.replaced),
+        trouble=trouble,
+    )
+
+
+class Inline:
+    """The work done in this process."""
+
+    def __init__(
+        self, home: Home, *, clock: Callable[[], datetime], disk: Disk = REAL, on_sealed: str | None = None
+    ) -> None:
+        self._home, self._clock, self._disk, self._hook = home, clock, disk, hook(on_sealed, home)
+
+    def run(self, command: Command) -> Answer:
+        return work(self._home, command, now=self._clock(), disk=self._disk, on_sealed=self._hook)
+
+    def close(self) -> None:
+        return
+
+
+class Child:
+    """The work done in a niced child process, started at once and again whenever it has died."""
+
+    def __init__(self, home: Home, *, lock: int, on_sealed: str | None = None) -> None:
+        """`lock` is the handle of the home's lock, which the child keeps held while it lives."""
+        self._home, self._lock, self._hook = home, lock, on_sealed
+        self._process = self._start()
+        self._is_closed = False
+
+    def run(self, command: Command) -> Answer:
+        for _ in range(DEATHS):
+            answer = self._ask(command)
+            if answer is not None:
+                return answer
+            if self._is_closed:
+                return Answer(trouble="the sealing process was stopped")
+            self._end()
+            self._process = self._start()
+        return Answer(
+            trouble=f"the sealing process died {DEATHS} times over one command, last with {self._process.returncode}"
+        )
+
+    def close(self) -> None:
+        self._is_closed = True
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._end()
+
+    def _ask(self, command: Command) -> Answer | None:
+        """None when the child died or did not answer in time."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            return None
+        try:
+            stdin.write(msgspec.json.encode(command) + b"\n")
+            stdin.flush()
+            if not select.select([stdout], [], [], COMMAND_TIMEOUT_S)[0]:
+                return None
+            return msgspec.json.decode(stdout.readline(), type=Answer)
+        except (OSError, ValueError, msgspec.DecodeError):
+            return None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        package = str(Path(__file__).resolve().parent.parent)
+        search = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+        hooked = () if self._hook is None else ("--on-sealed", self._hook)
+        # -P: a directory that happens to be called ledger where the service was started must not be imported.
+        return subprocess.Popen(
+            (sys.executable, "-P", "-m", "ledger.sealer", str(self._home.path), "--parent", str(os.getpid()), *hooked),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(self._lock,),
+            env=os.environ | {"PYTHONPATH": search},
+        )
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:  # what was still to be sent to the dead
+                    continue
+
+
+def hook(name: str | None, home: Home) -> Any:
+    """The function that `module:function` names, over this home, to be called at each seal; see segments.OnSealed."""
+    if name is None:
+        return None
+    module, _, function = name.partition(":")
+    return partial(getattr(importlib.import_module(module), function), home)
+
+
+def main() -> None:
+    """The child: answer commands until the parent closes the pipe or dies."""
+    parser = argparse.ArgumentParser(
+        prog="ledger.sealer", description="Seal and publish for the process that started it."
+    )
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--parent", type=int, required=True, help="process id to die with")
+    parser.add_argument("--on-sealed", help="module:function to call at each seal")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then closes the pipe
+    _die_with(asked.parent)
+    os.nice(NICENESS)
+    home = Home(asked.home)
+    on_sealed = hook(asked.on_sealed, home)
+    for line in sys.stdin.buffer:
+        command = msgspec.json.decode(line, type=Command)
+        answer = work(home, command, now=datetime.now(UTC), on_sealed=on_sealed)
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when the parent is, so that no stale sealer works beside the next service; where Linux offers it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

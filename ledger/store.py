@@ -1,0 +1,245 @@
+"""The one door to a home: state and log, opened together, appended to together.
+
+`submit` checks an event against the state, gives it its place in the log and folds it in, in one step without a
+pause; so two calls can never pass one budget check. It returns something to wait for: until then the event
+counts, and nobody has been told that it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from uuid_utils.compat import uuid7
+
+from ledger import bodies, snapshots
+from ledger.disk import REAL, publish
+from ledger.errors import InvalidInput
+from ledger.events import CallOrphaned, CallReserved, Event
+from ledger.home import Home, existing
+from ledger.journal import Limits, Pending
+from ledger.manifest import Manifest, Position
+from ledger.projections import State, apply, check, replay
+from ledger.recovery import Torn
+from ledger.tail import Take
+from ledger.writer import OnFailure, OnTrouble, Writer
+
+_ON_SEALED = "ledger.store:keep_snapshot"
+
+
+class Ledger:
+    """A home open for writing, and the state folded from all of it, the last submitted event included."""
+
+    def __init__(self, writer: Writer, state: State, clock: Callable[[], datetime]) -> None:
+        """Made by `open`."""
+        self._writer, self._clock = writer, clock
+        self.state = state
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        clock: Callable[[], datetime],
+        is_service: bool = False,
+        limits: Limits | None = None,
+        on_failure: OnFailure | None = None,
+        on_trouble: OnTrouble | None = None,
+    ) -> Self:
+        """Take the lock, recover, fold, and end the holds a dead process left open as orphans.
+
+        Shapes: a service seals in a child process of its own; a command does it in place, when there is enough.
+        Errors: NotAHome, HomeInUse, HomeNotWritable, Damage.
+        """
+        home = existing(path)
+        state = State()
+
+        def fold(manifest: Manifest) -> Take:
+            nonlocal state
+            state = sealed_state(home, manifest)
+            return lambda event: _apply_once(state, event)
+
+        writer = Writer.open(
+            home,
+            fold=fold,
+            clock=clock,
+            limits=limits,
+            is_service=is_service,
+            on_sealed=_ON_SEALED,
+            on_failure=on_failure,
+            on_trouble=on_trouble,
+        )
+        ledger = cls(writer, state, clock)
+        ledger.append_now(*ledger.orphans())
+        return ledger
+
+    @property
+    def warnings(self) -> tuple[Torn, ...]:
+        """What recovery left out."""
+        return self._writer.warnings
+
+    @property
+    def source(self) -> str:
+        """The writer's name in every event."""
+        return self._writer.source
+
+    @property
+    def trouble(self) -> str | None:
+        """Why sealing does not get on, or None; appends go on all the same."""
+        return self._writer.trouble
+
+    @property
+    def backlog(self) -> int:
+        """How many events wait for the disk."""
+        return self._writer.backlog
+
+    def submit(self, *events: Event) -> Pending:
+        """Check, place and fold events: all of them or none. Await the answer, or `wait()` for it, to have them durable.
+
+        Shapes: a reservation is submitted alone, since each must see the holds of those before it.
+        Errors: BudgetSpent, Conflict, NotFound, InvalidInput, and then nothing happened; WriteFailed.
+        """
+        if len(events) > 1:
+            _refuse_entangled(events)
+        for event in events:
+            check(self.state, event)
+        pending = self._writer.submit([bodies.checked(event) for event in events])
+        for event in events:
+            apply(self.state, event)
+        self.state.position = pending.last
+        return pending
+
+    async def append(self, *events: Event) -> None:
+        """Submit and wait until durable. Errors: as submit; after WriteFailed the process must end."""
+        await self.submit(*events)
+
+    def append_now(self, *events: Event) -> None:
+        """The same for commands, blocking."""
+        if events:
+            self.submit(*events).wait()
+
+    def orphans(self) -> tuple[CallOrphaned, ...]:
+        """The ends of all holds open now, as recovery states them: nobody is left who knows what became of these calls."""
+        now = self._clock()
+        return tuple(_orphaned(hold, now) for hold in self.state.holds.values())
+
+    def announce(self, url: str) -> None:
+        """Say in HOME/LOCK where the service answers."""
+        self._writer.lock.announce(url)
+
+    def seal(self) -> None:
+        """Seal everything submitted so far, and wait for it. Errors: NotSealed, WriteFailed."""
+        self._writer.seal()
+
+    def close(self) -> None:
+        """Write what is queued and let the next writer in."""
+        self._writer.close()
+
+
+def _refuse_entangled(events: Iterable[Event]) -> None:
+    seen = set()
+    for event in events:
+        if isinstance(event, CallReserved):
+            raise InvalidInput("A reservation is recorded alone: each must see the holds of those before it.")
+        if (key := (type(event), event.subject)) in seen:
+            raise InvalidInput(f"{event.subject!r} stands twice in one batch. Send the two one after the other.")
+        seen.add(key)
+
+
+def _orphaned(hold: CallReserved, now: datetime) -> CallOrphaned:
+    return CallOrphaned(
+        id=str(uuid7()),
+        subject=hold.subject,
+        time=now,
+        client_id=hold.client_id,
+        attempt=hold.attempt,
+        purpose=hold.purpose,
+        period=hold.period,
+        request_model=hold.request_model,
+        provider_name=hold.provider_name,
+        key_id=hold.key_id,
+        ticket_id=hold.ticket_id,
+        arm=hold.arm,
+        ticket_class=hold.ticket_class,
+        reserved_at=hold.time,
+        price_id=hold.price_id,
+        hold_usd=hold.hold_usd,
+        reason="The process that made this call ended before the call did.",
+    )
+
+
+def _apply_once(state: State, event: Event) -> None:
+    """Fold an event unless a snapshot that ran ahead has it."""
+    if (event.sequence or 0) > state.position:
+        apply(state, event)
+
+
+def sealed_state(home: Home, manifest: Manifest) -> State:
+    """The state after all sealed events: the snapshot, and whatever it lacks. Errors: Damage."""
+    state = load_snapshot(home) or State()
+    if state.position >= manifest.end.sequence:
+        return state
+    # Imported here because reading Parquet takes pyarrow, which a start with a fresh snapshot need not load.
+    from ledger.segments import read_sealed  # noqa: PLC0415
+
+    return replay(read_sealed(home, manifest, after=state.position), state)
+
+
+def read_state(home: Home) -> State:
+    """The state of a home that another process may be writing. Errors: Damage."""
+    from ledger.segments import read_all  # noqa: PLC0415
+
+    state = load_snapshot(home) or State()
+    return replay(read_all(home, after=state.position), state)
+
+
+def load_snapshot(home: Home) -> State | None:
+    """The state last kept, or None when there is none that can be taken."""
+    try:
+        return snapshots.load(home.snapshot.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def keep_snapshot(home: Home, events: Iterable[Event], position: Position) -> None:
+    """Keep the state at a seal: the last one kept, and the events since.
+
+    Shapes: called after each seal with its events; one kept before an earlier seal is made up from the segments.
+    """
+    from ledger import manifest as manifests  # noqa: PLC0415
+    from ledger.segments import read_sealed  # noqa: PLC0415
+
+    state = load_snapshot(home) or State()
+    waiting = iter(events)
+    first = next(waiting, None)
+    if first is None or state.position >= position.sequence:
+        return
+    if state.position + 1 == first.sequence:
+        apply(state, first)
+        replay(waiting, state)
+    else:
+        replay(read_sealed(home, manifests.load(home, REAL), after=state.position), state)
+    publish(REAL, home.snapshot, snapshots.dump(state))
+
+
+def rebuild(home: Home, clock: Callable[[], datetime]) -> int:
+    """Make the snapshot and the catalog anew from the events alone; how many events there are.
+
+    Errors: HomeInUse, Damage.
+    """
+    from ledger.segments import read_sealed  # noqa: PLC0415
+
+    state = State()
+
+    def fold(manifest: Manifest) -> Take:
+        replay(read_sealed(home, manifest), state)
+        if state.position:
+            publish(REAL, home.snapshot, snapshots.dump(state))
+        else:
+            home.snapshot.unlink(missing_ok=True)
+        return lambda event: apply(state, event)
+
+    Writer.open(home, fold=fold, clock=clock, on_sealed=_ON_SEALED).close()
+    return state.position
