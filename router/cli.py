@@ -103,12 +103,13 @@ def simulate(
     log: Annotated[Path | None, typer.Option(help="Where to write what would be billed, a JSON line a request.")] = None,
     seed: int = 7,
     mode: Annotated[str, typer.Option(help="fast answers at once and states the duration; real takes its time.")] = "fast",
+    chunk_words: Annotated[int, typer.Option(min=1, help="Words a chunk of a streamed reply.")] = 15,
     fault: Annotated[list[str] | None, typer.Option(help="NAME=SHARE[@MODEL], like 429=0.01; may be repeated.")] = None,
 ) -> None:
     """Run the simulated provider: OpenAI-compatible, seeded, with its own bill."""
     from router.simulator import main as simulator  # noqa: PLC0415
 
-    arguments = ["--port", str(port), "--seed", str(seed), "--mode", mode]
+    arguments = ["--port", str(port), "--seed", str(seed), "--mode", mode, "--chunk-words", str(chunk_words)]
     arguments += [] if log is None else ["--log", str(log)]
     for stated in fault or ():
         arguments += ["--fault", stated]

@@ -22,6 +22,7 @@ from ledger.cli import stamp
 from ledger.errors import Conflict, HomeError
 from ledger.home import Home, key_hash, new_key
 from ledger.store import Ledger
+from router.app import loop_factory
 from router.cli import make_home
 from router.config import default_text
 from router.demo_month import Sent, send_month
@@ -34,6 +35,7 @@ ZONE = "Europe/Berlin"
 EDIT_USD_PER_HOUR = "27.20"
 BUDGET_USD = "320"
 MARKER = "DEMO"  # a home with this file in it is the demo's own, to be made anew
+_CHUNK_WORDS = 100  # a streamed reply in some thirty chunks: the client spends a quarter of a millisecond on each
 _START_S = 30.0
 _STOP_S = 60.0
 
@@ -104,7 +106,8 @@ def perform(stage: Stage, seed: int, on_ticket: Callable[[], None]) -> Sent:
 
     Errors: DidNotStart; KeyboardInterrupt after both were stopped, so that the ledger verifies.
     """
-    simulator = [sys.executable, "-m", "router", "simulate", "--port", "0", "--seed", str(seed), "--log", str(stage.provider_log)]
+    simulator = [sys.executable, "-m", "router", "simulate", "--port", "0", "--seed", str(seed)]
+    simulator += ["--log", str(stage.provider_log), "--chunk-words", str(_CHUNK_WORDS)]
     with _process("simulated provider", simulator, {}, _simulator_url) as provider_url:
         gateway = [sys.executable, "-m", "router", "serve", "--home", str(stage.home.path), "--port", "0"]
         environment = {
@@ -122,17 +125,17 @@ def perform(stage: Stage, seed: int, on_ticket: Callable[[], None]) -> Sent:
             return str(url) if url else None
 
         with _process("gateway", gateway, environment, announced) as url:
-            return asyncio.run(
-                send_month(
-                    url,
-                    app_key=stage.app_key,
-                    agent_key=stage.agent_key,
-                    seed=seed,
-                    tickets=stage.tickets,
-                    sources=shipped_sources(),
-                    on_ticket=on_ticket,
-                )
+            month = send_month(
+                url,
+                app_key=stage.app_key,
+                agent_key=stage.agent_key,
+                seed=seed,
+                tickets=stage.tickets,
+                sources=shipped_sources(),
+                on_ticket=on_ticket,
             )
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                return runner.run(month)
 
 
 def _simulator_url(process: subprocess.Popen[str]) -> str | None:
