@@ -1,7 +1,7 @@
 """The append side of the journal: many callers, one thread that writes, one sync for all who wait.
 
-`submit` stamps events and queues them under a lock, so that sequence order is submit order; the
-writer thread takes all that is queued, does one write and one fdatasync, and wakes the waiters.
+`submit` gives events their sequence and queues them under a lock, so that sequence order is submit order; the
+writer thread takes all that is queued, stamps it, does one write and one fdatasync, and wakes the waiters.
 Nothing is acknowledged before. After any error of the disk every waiter fails, the journal
 takes nothing more and the process is to stop: a second fsync may succeed over lost pages.
 """
@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ledger import codec, tail
+from ledger import tail
 from ledger.disk import REAL, Disk, write_all
 from ledger.errors import WriteFailed
 from ledger.home import Home
 from ledger.manifest import Position
+from ledger.stamping import stamped_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ class Limits:
 class _Group:
     """The events of one write, and who waits for it."""
 
-    __slots__ = ("error", "event", "futures", "is_done", "lines")
+    __slots__ = ("bodies", "error", "event", "futures", "is_done")
 
     def __init__(self) -> None:
-        self.lines: list[bytes] = []
+        self.bodies: list[bytes] = []
         self.is_done = False
         self.error: str | None = None
         self.event: threading.Event | None = None
@@ -62,8 +63,16 @@ class Pending:
     def __await__(self) -> Generator[object, None, None]:
         group = self._group
         if not group.is_done:
-            future = self._journal._future(group)
-            if future is not None:
+            loop = asyncio.get_running_loop()
+            future = loop.create_future()
+            # No lock: a loop's futures are added and woken in its own thread. Adding comes before the second look at
+            # is_done, and the writer sets is_done before it looks for loops, so that one of the two sees the other.
+            waiting = group.futures.get(loop)
+            if waiting is None:
+                group.futures[loop] = [future]
+            else:
+                waiting.append(future)
+            if not group.is_done:
                 yield from future
         self._check()
 
@@ -112,7 +121,7 @@ class Journal:
     ) -> None:
         """Start on the empty file `number`, which the published catalog lists already. Errors: OSError."""
         self._home, self._disk, self._limits, self._clock = home, disk, limits or Limits(), clock
-        self._source, self._sequence, self._hash = source, position.sequence, position.hash
+        self._source, self._sequence, self._durable = source, position.sequence, position
         self._on_full, self._on_failure = on_full, on_failure
         self._lock = threading.Lock()
         self._wakeup = threading.Condition(self._lock)  # of the writer thread, and of nobody else
@@ -120,43 +129,41 @@ class Journal:
         self._group = _Group()
         self._error: str | None = None
         self._is_closing = self._is_asleep = self._is_to_leave = False
-        self._durable = position.sequence
         self._offered: int | None = None
         self._open(number)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
     @property
-    def position(self) -> Position:
-        """After the last submitted event, durable or not."""
-        with self._lock:
-            return Position(self._sequence, self._hash)
+    def sequence(self) -> int:
+        """Of the last submitted event, durable or not."""
+        return self._sequence
+
+    @property
+    def durable(self) -> Position:
+        """After the last event that is durable."""
+        return self._durable
 
     @property
     def backlog(self) -> int:
         """How many events wait for the next write; whoever takes requests refuses them when it grows."""
-        return len(self._group.lines)
+        return len(self._group.bodies)
 
     def submit(self, bodies: Sequence[bytes]) -> Pending:
-        """Stamp and queue encoded events, next to each other, in this order.
+        """Give encoded events their place and queue them, next to each other, in this order.
 
         Shapes: bodies as `bodies.checked` gives them. Errors: WriteFailed once the disk has refused or after `close`.
         """
-        now = self._clock()
         with self._lock:
             if self._error is not None:
                 raise WriteFailed(self.path, self._error)
             group, first = self._group, self._sequence + 1
-            for body in bodies:
-                line, self._hash = codec.stamped(
-                    body, source=self._source, sequence=self._sequence + 1, recorded_at=now, prev=self._hash
-                )
-                self._sequence += 1
-                group.lines.append(line)
+            group.bodies += bodies
+            self._sequence += len(bodies)
             if self._is_asleep:
                 self._is_asleep = False
                 self._wakeup.notify()
-            return Pending(self, group, first, self._sequence)
+        return Pending(self, group, first, first + len(bodies) - 1)
 
     def offer(self, number: int) -> None:
         """Say that the next file is there, empty and listed in the published catalog; the writer moves when it is time."""
@@ -196,22 +203,26 @@ class Journal:
         group: _Group | None = None
         try:
             while (group := self._next_group()) is not None:
-                if group.lines:
-                    write_all(self._disk, self._handle, b"".join(group.lines))
-                    self._disk.sync(self._handle)
-                    self._started = self._started or time.monotonic()
-                    self._durable += len(group.lines)
-                    self._release(group, None)
+                if group.bodies:
+                    self._write(group)
                 if self._is_full():
                     self._move()
             self._disk.close(self._handle)
         except Exception as refused:  # whatever it was, those who wait must hear of it, and nobody may write on
             self._fail(group, refused)
 
+    def _write(self, group: _Group) -> None:
+        lines, end = stamped_group(group.bodies, source=self._source, recorded_at=self._clock(), after=self._durable)
+        write_all(self._disk, self._handle, lines)
+        self._disk.sync(self._handle)
+        self._durable = end
+        self._started = self._started or time.monotonic()
+        self._release(group, None)
+
     def _next_group(self) -> _Group | None:
         """What is queued, as soon as something is; an empty group when the file's time is up; None at the end."""
         with self._lock:
-            while not self._group.lines:
+            while not self._group.bodies:
                 if self._is_closing:
                     return None
                 if self._is_full():
@@ -223,12 +234,12 @@ class Journal:
             return group
 
     def _seconds_left(self) -> float | None:
-        if self._offered is None or self._durable == self._before:
+        if self._offered is None or self._durable.sequence == self._before:
             return None
         return max(self._started + self._limits.seconds - time.monotonic(), 0.001)
 
     def _is_full(self) -> bool:
-        written = self._durable - self._before
+        written = self._durable.sequence - self._before
         if self._offered is None or not written:
             return False
         is_old = time.monotonic() - self._started >= self._limits.seconds
@@ -239,7 +250,7 @@ class Journal:
         if self._disk.size(path):
             raise OSError(f"journal file {number} holds something already")
         self._handle = self._disk.open(path)
-        self._number, self.path, self._before, self._started = number, path, self._durable, 0.0
+        self._number, self.path, self._before, self._started = number, path, self._durable.sequence, 0.0
 
     def _move(self) -> None:
         with self._lock:
@@ -257,11 +268,11 @@ class Journal:
     def _release(self, group: _Group, error: str | None) -> None:
         """One wake-up a loop, however many wait in it."""
         with self._lock:
-            group.error, group.is_done = error, True
-            futures = group.futures
+            group.error = error
+            group.is_done = True
             if group.event is not None:
                 group.event.set()
-        for loop, waiting in futures.items():
+        for loop, waiting in group.futures.copy().items():
             try:
                 loop.call_soon_threadsafe(_wake, waiting)
             except RuntimeError:
@@ -279,15 +290,6 @@ class Journal:
                 self._release(waiting, why)
         if self._on_failure is not None:
             self._on_failure(WriteFailed(self.path, why))
-
-    def _future(self, group: _Group) -> asyncio.Future[None] | None:
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        with self._lock:
-            if group.is_done:
-                return None
-            group.futures.setdefault(loop, []).append(future)
-        return future
 
     def _event(self, group: _Group) -> threading.Event | None:
         with self._lock:

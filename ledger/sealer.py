@@ -18,7 +18,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,7 +114,7 @@ class Inline:
     def __init__(
         self, home: Home, *, clock: Callable[[], datetime], disk: Disk = REAL, on_sealed: str | None = None
     ) -> None:
-        self._home, self._clock, self._disk, self._hook = home, clock, disk, hook(on_sealed, home)
+        self._home, self._clock, self._disk, self._hook = home, clock, disk, hook(on_sealed)
 
     def run(self, command: Command) -> Answer:
         return work(self._home, command, now=self._clock(), disk=self._disk, on_sealed=self._hook)
@@ -193,12 +192,12 @@ class Child:
                     continue
 
 
-def hook(name: str | None, home: Home) -> Any:
-    """The function that `module:function` names, over this home, to be called at each seal; see segments.OnSealed."""
+def hook(name: str | None) -> Any:
+    """The function that `module:function` names, to be called at each seal; see segments.OnSealed."""
     if name is None:
         return None
     module, _, function = name.partition(":")
-    return partial(getattr(importlib.import_module(module), function), home)
+    return getattr(importlib.import_module(module), function)
 
 
 def main() -> None:
@@ -214,7 +213,7 @@ def main() -> None:
     _die_with(asked.parent)
     os.nice(NICENESS)
     home = Home(asked.home)
-    on_sealed = hook(asked.on_sealed, home)
+    on_sealed = hook(asked.on_sealed)
     for line in sys.stdin.buffer:
         command = msgspec.json.decode(line, type=Command)
         answer = work(home, command, now=datetime.now(UTC), on_sealed=on_sealed)

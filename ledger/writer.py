@@ -192,9 +192,14 @@ class Writer:
         return cls(home, lock=lock, recovered=recovered, journal=journal, keeper=keeper)
 
     @property
-    def position(self) -> Position:
-        """After the last submitted event, durable or not."""
-        return self._journal.position
+    def sequence(self) -> int:
+        """Of the last submitted event, durable or not."""
+        return self._journal.sequence
+
+    @property
+    def durable(self) -> Position:
+        """After the last event that is durable."""
+        return self._journal.durable
 
     @property
     def backlog(self) -> int:

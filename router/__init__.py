@@ -11,5 +11,26 @@ For the simulated world:
     demo_sources     reads the shipped ticket texts and the knowledge base               edge: package data
     demo_tickets     a month of tickets, and what people then do with the drafts         pure
 
+For serving calls:
+    config           halfpenny.toml and the environment -> a frozen Config                edge: files
+    errors           refusals as HTTP: a status and OpenAI's error object                pure
+    keys             a bearer key -> who is asking
+    doors            every way in: path, roles, and what becomes of errors               edge: aiohttp
+    chat_request     a body parsed once -> ChatRequest -> the bytes that go upstream     pure
+    chat_reply       a provider's reply, read; the gateway's own object put into it      pure
+    event_stream     a provider's stream, forwarded as bytes and read where it speaks    pure
+    classify         asking how hard a ticket is, and reading the answer                 pure
+    split            the policies label and fixed -> Decision                            pure
+    settlement       the events of an attempt: its hold, and its one end                 pure
+    holds            the line in which calls wait for holds to come free                 edge: asyncio
+    upstream         the one awaited call on a model                                     edge: aiohttp
+    calls            the life of a call: hold, send, settle or void, and again           edge: asyncio
+    gateway          handlers: chat completions and tickets                              edge: aiohttp
+    feedback         handlers: edits and scores                                          edge: aiohttp
+    edit_ratio       how much of a draft was changed                                     edge: a child process
+    views            handlers: budget, split, quality, models, health                    edge: aiohttp
+    admin            handlers for commands that write through the service                edge: aiohttp
+    app              composition: routes, pool, jobs, signals; `run` is the service      edge: the process
+
 The room exports nothing; import the module that is meant.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from router.app import Job
     from router.config import Config
     from router.doors import Route
+
+Jobs: TypeAlias = "Callable[[Ledger], Sequence[Job]]"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 PANEL = "Running"
@@ -81,7 +83,7 @@ def run_service(
     *,
     port: int | None = None,
     clock: str | None = None,
-    jobs: Callable[[Ledger], Sequence[Job]] | None = None,
+    jobs: Jobs | None = None,
     routes: Callable[[Ledger], Sequence[Route]] | None = None,
 ) -> int:
     """The whole service; returns its exit code. Errors: HomeError, BadConfig, Damage."""

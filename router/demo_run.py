@@ -19,15 +19,19 @@ from pathlib import Path
 from ledger import admin
 from ledger.budgets import period_named
 from ledger.cli import stamp
+from ledger.closing import month_closed
 from ledger.errors import Conflict, HomeError
 from ledger.home import Home, key_hash, new_key
+from ledger.segments import read_all
 from ledger.store import Ledger
+from ledger.verify import verify
 from router.app import loop_factory
 from router.cli import make_home
 from router.config import default_text
 from router.demo_month import Sent, send_month
 from router.demo_sources import shipped_sources
 from router.demo_tickets import DemoTicket, demo_month
+from router.provider_bill import compare, read_bill
 
 CLIENT = "acme"
 CLIENT_NAME = "Quillmere GmbH"
@@ -167,6 +171,36 @@ def _process(
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def finish(stage: Stage, month: str) -> None:
+    """Seal the journal and close the month, as on its first morning after."""
+    ledger = Ledger.open(stage.home.path, clock=lambda: datetime.now(UTC))
+    try:
+        closing = admin.Stamp(stamp().event_id, moment_after(month))
+        ledger.append_now(month_closed(ledger.state, closing, CLIENT, month))
+        ledger.seal()
+    finally:
+        ledger.close()
+
+
+def checked(stage: Stage) -> tuple[str, ...]:
+    """What the log's own check and the provider's own bill say of the ledger, a line each."""
+    verified = verify(stage.home)
+    comparison = compare(read_all(stage.home), read_bill(stage.provider_log))
+    return (f"Ledger     {verified}", f"Provider   {comparison}")
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr; gives what to call when one more is done."""
+    from rich.console import Console  # noqa: PLC0415 - only for people
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
+        task = bar.add_task("tickets", total=total)
+        yield lambda: bar.advance(task)
 
 
 def moment_after(month: str) -> datetime:

@@ -1,0 +1,110 @@
+"""The front door: one command out of three rooms, and the service with the reports' job in it. No logic of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledger import cli as ledger_commands
+from ledger import cli_log as log_commands
+from ledger.output import DEFAULT_HOME, HomeOption, run, say
+from reports import commands as report_commands
+from router import cli as router_commands
+from router.remote import post_events, post_seal
+
+if TYPE_CHECKING:
+    from ledger.events import ReportIssued
+    from ledger.home import Home
+    from ledger.store import Ledger
+    from router.app import Job
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Cost and quality of LLM calls, event by event. Start with: halfpenny demo",
+)
+
+
+def issue(context: typer.Context, home: Home, event: ReportIssued) -> None:
+    """Record that a report was built."""
+    ledger_commands.write(context, home, event)
+
+
+app.add_typer(router_commands.app)
+app.add_typer(ledger_commands.app)
+app.add_typer(log_commands.app)
+app.add_typer(report_commands.commands(issue))
+
+
+@app.command(rich_help_panel=router_commands.PANEL)
+def serve(
+    home: HomeOption = DEFAULT_HOME,
+    config: router_commands.ConfigOption = None,
+    port: router_commands.PortOption = None,
+    clock: router_commands.ClockOption = None,
+) -> None:
+    """Serve the gateway and build each client's report when its month is over, until stopped.
+
+    Like: GLOBAL_API_KEY=… halfpenny serve --home H
+    """
+    code = router_commands.run_service(Path(home), config, port=port, clock=clock, jobs=_report_job(Path(home)))
+    raise typer.Exit(code)
+
+
+def _report_job(path: Path) -> router_commands.Jobs:
+    def jobs(ledger: Ledger) -> Sequence[Job]:
+        from ledger.home import existing  # noqa: PLC0415 - --help need not load it
+        from reports.job import EVERY_S, build_due  # noqa: PLC0415
+        from router.app import Job, now_utc  # noqa: PLC0415
+
+        async def build() -> None:
+            await build_due(existing(path), ledger.state, now_utc, ledger.append)
+
+        return (Job("reports", EVERY_S, build),)
+
+    return jobs
+
+
+@app.command(rich_help_panel=router_commands.PANEL)
+def demo(
+    context: typer.Context,
+    home: HomeOption = "demo-home",
+    month: Annotated[str, typer.Option(metavar="YYYY-MM", help="Which month's prices: 2025-10 or 2026-10.")] = "2025-10",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same figures.")] = 7,
+) -> None:
+    """One month of real support tickets through the real gateway against a simulated provider, and the client's report."""
+    from reports.build import build  # noqa: PLC0415
+    from reports.cli import described  # noqa: PLC0415
+    from reports.job import issued  # noqa: PLC0415
+    from reports.summary import lines_of  # noqa: PLC0415
+    from router import demo_run  # noqa: PLC0415
+
+    stage = demo_run.prepare(Path(home), month, seed)
+    say(f"{len(stage.tickets)} tickets of {month}: simulated provider and gateway on loopback, ledger in {stage.home.path}")
+    with demo_run.progress(len(stage.tickets)) as on_ticket:
+        sent = demo_run.perform(stage, seed, on_ticket)
+    demo_run.finish(stage, month)
+    built = build(stage.home.path, demo_run.CLIENT, month)
+    issue(context, stage.home, issued(described(built), demo_run.moment_after(month)))
+    for line in (*lines_of(built.report), *demo_run.checked(stage), *sent.refusals):
+        print(line)
+    for name, path in built.paths.items():
+        if name != "manifest.json":
+            print(f"  {path}")
+    say(f"\nNext:  halfpenny query 'SELECT * FROM savings' --home {home}")
+    say(f"       halfpenny verify --home {home}   halfpenny status --home {home}   halfpenny events tail --home {home}")
+
+
+def main() -> None:
+    """The console script."""
+    doors = ledger_commands.Doors(post_events=post_events, post_seal=post_seal)
+    run(lambda: app(obj=doors))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""The report as values: what report.json holds, and the only thing the renderers read.
+
+Exact USD are texts (`*_usd`), since they have up to twelve decimals; printed amounts are
+Decimals in the report's currency, already rounded; shares are 0..1. Nothing here depends on
+the wall clock, on random ids or on the order in which calls ran: two homes with the same facts
+give the same bytes. The published shape is schemas/report.v1.json.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+SCHEMA = "halfpenny.report.v1"
+LineKind = Literal["reply", "classification", "other", "judge", "shadow", "failed", "estimated"]
+Status = Literal["draft", "final"]
+
+
+class Client(Struct, frozen=True, kw_only=True):
+    """Whose report it is."""
+
+    id: str
+    name: str
+    zone: str
+
+
+class Month(Struct, frozen=True, kw_only=True):
+    """The client's calendar month; days inclusive, `ends_at` exclusive, UTC."""
+
+    name: str
+    first_day: dt.date
+    last_day: dt.date
+    starts_at: dt.datetime
+    ends_at: dt.datetime
+
+
+class Money(Struct, frozen=True, kw_only=True):
+    """The currency printed, and the recorded rate it was converted with; no pair for USD."""
+
+    code: str
+    places: int
+    pair: str | None = None
+    rate: str | None = None
+    rate_valid_from: dt.datetime | None = None
+    rate_source: str | None = None
+
+
+class Tokens(Struct, frozen=True, kw_only=True):
+    """Counts, each token in exactly one bucket."""
+
+    uncached_input: int
+    cache_read: int
+    cache_write: int
+    plain_output: int
+    reasoning: int
+
+    @property
+    def input(self) -> int:
+        """All tokens in, cached ones included."""
+        return self.uncached_input + self.cache_read + self.cache_write
+
+    @property
+    def output(self) -> int:
+        """All tokens out, reasoning included."""
+        return self.plain_output + self.reasoning
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """One printed line of the bill; `spend` of all lines add up to the total.
+
+    Shapes: `key` is the arm, else the model, else the kind; `models` by falling cost. `baseline` is absent without one.
+    """
+
+    key: str
+    kind: LineKind
+    arm: str | None
+    models: tuple[str, ...]
+    calls: int
+    tokens: Tokens
+    cost_usd: str
+    spend: Decimal
+    baseline_usd: str | None
+    baseline: Decimal | None
+
+
+class Quality(Struct, frozen=True, kw_only=True):
+    """What humans and judges made of drafts. `edit_rate` is the mean share of a draft's characters changed."""
+
+    edits: int
+    accepted: int
+    touched: int
+    rewritten: int
+    discarded: int
+    measured: int
+    timed: int
+    edit_minutes: Decimal
+    coherence_scores: int
+    edit_rate: Decimal | None = None
+    edit_rate_low: Decimal | None = None
+    edit_rate_high: Decimal | None = None
+    touched_share: Decimal | None = None
+    touched_low: Decimal | None = None
+    touched_high: Decimal | None = None
+    coherence: Decimal | None = None
+
+
+class Lane(Struct, frozen=True, kw_only=True):
+    """One arm's replies, or those of one model called directly. Units: seconds."""
+
+    key: str
+    arm: str | None
+    models: tuple[str, ...]
+    replies: int
+    share: Decimal | None
+    p50_s: Decimal | None
+    p95_s: Decimal | None
+    simulated_durations: int
+    quality: Quality
+
+
+class DayPart(Struct, frozen=True):
+    """What one lane, or everything else (`key` "rest"), cost on a day; exact USD."""
+
+    key: str
+    cost_usd: str
+
+
+class Day(Struct, frozen=True, kw_only=True):
+    """One local day; parts in the order of lanes, then the rest."""
+
+    date: dt.date
+    replies: int
+    parts: tuple[DayPart, ...]
+    cost_usd: str
+    baseline_usd: str | None
+
+
+class Week(Struct, frozen=True, kw_only=True):
+    """Drafts of one lane in one week, Monday to Sunday, cut at the month's ends."""
+
+    first_day: dt.date
+    last_day: dt.date
+    key: str
+    quality: Quality
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One step from the baseline to what was spent; printed amounts, negative saves. `key` is a line's."""
+
+    key: str
+    kind: Literal["baseline", "line", "spend"]
+    amount: Decimal
+
+
+class Totals(Struct, frozen=True, kw_only=True):
+    """The headline. `spend` and `baseline` are sums of printed lines, `saved` their difference."""
+
+    tickets: int
+    replies: int
+    calls: int
+    cost_usd: str
+    spend: Decimal
+    baseline_usd: str | None
+    baseline: Decimal | None
+    saved: Decimal | None
+    saved_share: Decimal | None
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """Cost of one accepted reply; what is not known is absent. Parts have one more decimal than money."""
+
+    accepted: int
+    llm: Decimal | None
+    edit: Decimal | None
+    total: Decimal | None
+    per_hour: Decimal | None
+    edit_usd_per_hour: str | None
+
+
+class Budget(Struct, frozen=True, kw_only=True):
+    """The client's cap in the month, and what counts against it."""
+
+    cap: Decimal | None
+    is_hard: bool
+    used: Decimal
+    used_share: Decimal | None
+    held: Decimal
+    orphaned: Decimal
+    cap_usd: str | None
+    settled_usd: str
+    held_usd: str
+    orphaned_usd: str
+
+
+class Count(Struct, frozen=True):
+    """How many of something, by name."""
+
+    name: str
+    count: int
+
+
+class Unknowns(Struct, frozen=True, kw_only=True):
+    """What the figures do not know, counted; unknown is never zero."""
+
+    estimated_calls: int
+    estimated: Decimal
+    calls_without_usage: int
+    counted_calls: int
+    calls_without_baseline: int
+    open_holds: int
+    open: Decimal
+    orphaned_calls: int
+    orphaned: Decimal
+    voided_calls: int
+    simulated_durations: int
+    replies_without_human: int
+    refused: tuple[Count, ...]
+
+
+class Price(Struct, frozen=True, kw_only=True):
+    """A price calls were charged with, or the baseline's. Units: USD per million tokens."""
+
+    price_id: str
+    model: str
+    uncached_input: str
+    cache_read: str
+    cache_write: str
+    plain_output: str
+    reasoning: str
+    valid_from: dt.datetime
+    source: str
+    retrieved_at: str | None = None
+    calls: int | None = None
+
+
+class Report(Struct, frozen=True, kw_only=True, tag_field="schema", tag=SCHEMA):
+    """One client's month. Shapes: lanes and lines standard first, then premium, then by name."""
+
+    client: Client
+    period: Month
+    prepared_by: str
+    status: Status
+    revision: int
+    language: str
+    data_as_of: dt.datetime | None
+    currency: Money
+    sentence: str
+    totals: Totals
+    accepted_reply: Reply
+    quality: Quality
+    budget: Budget
+    lines: tuple[Line, ...]
+    lanes: tuple[Lane, ...]
+    days: tuple[Day, ...]
+    weeks: tuple[Week, ...]
+    steps: tuple[Step, ...]
+    outcomes: tuple[Count, ...]
+    unknowns: Unknowns
+    baseline_method: Literal["repriced"]
+    baseline: Price | None
+    prices: tuple[Price, ...]
+    lines_sha256: str
+
+    @property
+    def id(self) -> str:
+        """What the report is called in a letter: client, month, revision."""
+        return f"{self.client.id}-{self.period.name}-r{self.revision}"
+
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
+_decoder = msgspec.json.Decoder(Report)
+
+
+def written(report: Report) -> bytes:
+    """The bytes of report.json: keys in the order of the classes, two spaces, a newline at the end."""
+    return msgspec.json.format(_encoder.encode(report), indent=2) + b"\n"
+
+
+def read(content: bytes) -> Report:
+    """The report these bytes say. Errors: msgspec.ValidationError for another shape."""
+    return _decoder.decode(content)
+
+
+def sha256(content: bytes) -> str:
+    """In hex."""
+    return hashlib.sha256(content).hexdigest()

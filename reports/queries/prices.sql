@@ -1,0 +1,10 @@
+-- prices: those that calls of the month were charged with. Grain: price_id.
+WITH used AS (
+    SELECT price_id, count(*) AS calls FROM events
+    WHERE type = 'halfpenny.call.settled.v1' AND client_id = $client AND period = $period GROUP BY price_id
+)
+SELECT
+    u.price_id, p.model, p.rate_uncached_input, p.rate_cache_read, p.rate_cache_write, p.rate_plain_output, p.rate_reasoning,
+    p.valid_from, p.price_source, p.retrieved_at, u.calls
+FROM used AS u LEFT JOIN prices AS p ON p.price_id = u.price_id
+ORDER BY u.price_id;

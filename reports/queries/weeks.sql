@@ -1,0 +1,27 @@
+-- weeks: what humans did with the drafts of each week. Grain: (monday, arm, request_model).
+-- A draft belongs to the week in which it was written, in the client's zone, however late the human was.
+WITH drafts AS (
+    SELECT subject AS call_id, max(reserved_at) AS reserved_at FROM events
+    WHERE type = 'halfpenny.call.settled.v1' AND client_id = $client AND period = $period AND purpose = 'generation'
+    GROUP BY subject
+)
+SELECT
+    date_trunc('week', timezone($zone, coalesce(d.reserved_at, e.edited_at)))::DATE AS monday,
+    CASE WHEN e.arm IS NULL THEN e.request_model END AS direct_model,
+    e.arm,
+    count(*),
+    count(*) FILTER (e.is_accepted),
+    count(*) FILTER (e.is_touched),
+    count(*) FILTER (e.disposition = 'rewritten'),
+    count(*) FILTER (e.disposition = 'discarded'),
+    count(e.edit_ratio),
+    coalesce(sum(e.edit_ratio), 0::DECIMAL(38, 6)),
+    coalesce(sum(e.edit_ratio * e.edit_ratio), 0::DECIMAL(38, 12)),
+    count(e.edit_seconds),
+    coalesce(sum(e.edit_seconds), 0::DECIMAL(38, 6)),
+    0,
+    0::DECIMAL(38, 6)
+FROM edits AS e LEFT JOIN drafts AS d ON d.call_id = e.call_id
+WHERE e.client_id = $client AND e.period = $period
+GROUP BY ALL
+ORDER BY monday, e.arm NULLS LAST, direct_model NULLS FIRST;

@@ -1,0 +1,78 @@
+"""Which reports are due: pure, so that a month's end in any zone and any outage can be tried.
+
+A month is due once it has ended in the client's own zone and no report of it was issued, and once
+more when it was closed after a draft. What was missed while the service was down
+is caught up, oldest first. What makes it once and only once is the ledger: a report.issued
+event takes its month off this list, and building again finds the same revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from ledger.budgets import Period, period_named, period_of
+
+MONTHS_AT_MOST = 1200  # a hundred years of catching up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientMonths:
+    """What the ledger says of a client: its zone, its first call (None: none yet), the months closed, and what was issued.
+
+    Shapes: `issued` is the status of the last report of each month.
+    """
+
+    client_id: str
+    zone: str
+    first_call_at: datetime | None
+    closed: frozenset[str] = frozenset()
+    issued: Mapping[str, Literal["draft", "final"]] = field(default_factory=dict)
+
+
+class Due(NamedTuple):
+    """One report to build. `why`: the month has ended, or it was closed after a draft."""
+
+    period: str
+    client_id: str
+    why: Literal["ended", "closed"]
+
+
+def due(clients: Iterable[ClientMonths], moment: datetime) -> tuple[Due, ...]:
+    """Every report that is due at a moment, oldest month first, then by client."""
+    return tuple(sorted(one for client in clients for one in _due(client, moment)))
+
+
+def _due(client: ClientMonths, moment: datetime) -> Iterable[Due]:
+    for month in ended_months(client, moment):
+        issued = client.issued.get(month.name)
+        if issued is None:
+            yield Due(month.name, client.client_id, "ended")
+        elif issued == "draft" and month.name in client.closed:
+            yield Due(month.name, client.client_id, "closed")
+
+
+def ended_months(client: ClientMonths, moment: datetime) -> Iterable[Period]:
+    """The client's months from its first call on that are over at this moment, in order."""
+    if client.first_call_at is None:
+        return
+    month = period_of(client.first_call_at, client.zone)
+    for _ in range(MONTHS_AT_MOST):
+        if month.end > moment:
+            return
+        yield month
+        month = following(month, client.zone)
+
+
+def following(month: Period, zone: str) -> Period:
+    """The month after this one; its name is counted, not found through the clock, which jumps."""
+    year, number = int(month.name[:4]), int(month.name[5:])
+    return period_named(f"{year + number // 12:04d}-{number % 12 + 1:02d}", zone)
+
+
+def next_end(clients: Iterable[ClientMonths], moment: datetime) -> datetime | None:
+    """When the next month of any client ends, after this moment; None without a client that has a call."""
+    ends = [period_of(moment, client.zone).end for client in clients if client.first_call_at is not None]
+    return min(ends, default=None)

@@ -1,0 +1,157 @@
+"""The ledger as tables, read only, up to one position.
+
+The only module that speaks to DuckDB. It attaches HOME/ledger.duckdb read-only to a connection in
+memory and puts the ledger's own view files over `events`, limited to a sequence, so that a
+report is made of the same SQL an analyst sees and of nothing that came later. Every
+sealed segment's SHA-256 is checked first: DuckDB answers wrongly, without an error, on
+most single flipped bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from ledger import catalog, manifest
+from ledger.disk import REAL
+from ledger.errors import Damage, InvalidInput, NotAHome
+from ledger.home import Home, existing
+from ledger.rows import literal
+from reports.errors import NotReadable
+
+Row = tuple[Any, ...]
+MEMORY_LIMIT = "2GB"
+BLOCK = 1 << 20  # bytes hashed at a time
+
+
+class Warehouse:
+    """One home's events, until it is closed. Queries are the files of reports/queries."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def rows(self, query: str, **values: str | int | datetime) -> tuple[Row, ...]:
+        """The rows of the named query, in its order; `values` are its parameters."""
+        return tuple(self._connection.execute(_text("reports", "queries", f"{query}.sql"), values).fetchall())
+
+    def asked(self, sql: str) -> list[dict[str, Any]]:
+        """One SELECT over the published views, as dictionaries. Errors: InvalidInput."""
+        try:
+            statements = self._connection.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                raise InvalidInput("Ask one SELECT; the ledger is read only. The views are listed in schemas/views.md.")
+            self._connection.execute("USE ledger")
+            found = self._connection.execute(statements[0])
+        except duckdb.Error as refused:
+            raise InvalidInput(str(refused)) from None
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    def limit(self, sequence: int) -> None:
+        """From now on `events`, and the views over it, end at this sequence."""
+        self._connection.execute(
+            f"CREATE OR REPLACE VIEW events AS SELECT * FROM ledger.events WHERE sequence <= {sequence:d}"  # noqa: S608 -- a view takes no parameters
+        )
+        for name in view_files():
+            self._connection.execute(_text("ledger", "views", name))
+
+
+@contextmanager
+def opened(home_path: Path) -> Iterator[Warehouse]:
+    """A home's warehouse, `ledger.events` being all events it holds; closed at the end.
+
+    Errors: NotAHome; Damage when a sealed segment is not what the manifest says; NotReadable for a home that was moved.
+    """
+    home = existing(home_path)
+    if not home.catalog.is_file():
+        raise NotAHome(home_path)
+    check_segments(home)
+    connection = duckdb.connect(":memory:", config={"memory_limit": MEMORY_LIMIT})
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"ATTACH {literal(str(home.catalog))} AS ledger (READ_ONLY)")
+        yield Warehouse(connection)
+    except duckdb.IOException as refused:
+        raise NotReadable(home.path, str(refused).splitlines()[0]) from None
+    finally:
+        connection.close()
+
+
+def asked(home_path: Path, sql: str) -> list[dict[str, Any]]:
+    """The rows of one SELECT that a person typed, over the published views; nothing can be written or read beside them.
+
+    Errors: as `opened`; InvalidInput with DuckDB's own words for anything else than one SELECT that runs.
+    """
+    with opened(home_path) as warehouse:
+        return warehouse.asked(sql)
+
+
+def check_segments(home: Home) -> None:
+    """Compare every listed segment with its SHA-256.
+
+    Errors: Damage naming the segment.
+    """
+    try:
+        listed = manifest.load(home, REAL)
+    except FileNotFoundError:
+        return  # nothing was sealed yet
+    for segment in listed.files:
+        path = home.path / segment.path
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            raise Damage(path, "the manifest lists it and it is not there") from None
+        if _sha256(path, stat.st_size, stat.st_mtime_ns) != segment.sha256:
+            raise Damage(path, "its SHA-256 is not the one in manifest.json")
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, _size: int, _changed: int) -> str:
+    """Hashed once for each state of a file, since a service builds many reports over the same segments."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def commented_views() -> tuple[Row, ...]:
+    """(view, its comment, column, type, its comment) of every published view, in the order of the files and columns."""
+    connection = duckdb.connect(":memory:")
+    try:
+        connection.execute(catalog.events_view((), ()))
+        for name in view_files():
+            connection.execute(_text("ledger", "views", name))
+        found = connection.execute(
+            "SELECT v.view_name, v.comment, c.column_name, c.data_type, c.comment FROM duckdb_views() AS v "
+            "JOIN duckdb_columns() AS c ON c.table_oid = v.view_oid AND c.database_name = v.database_name "
+            "WHERE NOT v.internal AND v.view_name <> 'events' ORDER BY v.view_oid, c.column_index"
+        )
+        return tuple(found.fetchall())
+    finally:
+        connection.close()
+
+
+def view_files() -> tuple[str, ...]:
+    """Names of the ledger's view files, in the order in which they must run."""
+    return tuple(
+        sorted(entry.name for entry in files("ledger").joinpath("views").iterdir() if entry.name.endswith(".sql"))
+    )
+
+
+@lru_cache(maxsize=64)
+def _text(room: str, directory: str, name: str) -> str:
+    return files(room).joinpath(directory, name).read_text(encoding="utf-8")
+
+
+def one(rows: tuple[Row, ...]) -> Row | None:
+    """The only row, or none."""
+    return rows[0] if rows else None

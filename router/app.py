@@ -1,0 +1,362 @@
+"""The service put together: routes with their roles, the provider's connection pool, jobs, and an orderly end.
+
+`build` makes the application out of parts that tests can replace; `run` is the whole process of `halfpenny serve`:
+home, ledger, loop, port, signals. A stop turns /readyz red at once, refuses new calls, lets those in flight end, and
+cancels what is left after the deadline; a cancelled call is settled at its hold. A ledger that cannot write ends the
+process at once, since nothing may be acknowledged any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+import uuid_utils
+from aiohttp import web
+
+from ledger.errors import HomeError, WriteFailed
+from ledger.events import Event
+from ledger.home import Home
+from ledger.projections import State
+from ledger.store import Ledger
+from router import split
+from router.admin import Admin, Seal
+from router.calls import Calls
+from router.config import Config
+from router.doors import PUBLIC, Door, Route
+from router.feedback import Feedback
+from router.gateway import Gateway
+from router.keys import KeyRing
+from router.upstream import Upstream
+from router.views import Views
+
+CANCELLED_S = 5.0  # for cancelled calls to settle, and for the last connections to close
+BACKLOG = 1024
+KEEPALIVE_S = 75.0
+HEADER_BYTES = 16_384
+ANY_KEY = ("app", "agent", "client", "admin")
+EXIT_FAILED = 1
+_log = structlog.stdlib.get_logger()
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Book(Protocol):
+    """What the service needs of a ledger. `submit` raises at once what may not follow; awaited, it is durable."""
+
+    @property
+    def state(self) -> State: ...
+
+    def submit(self, *events: Event) -> Awaitable[None]: ...
+
+
+class CannotListen(HomeError):
+    """The address is taken or not this machine's."""
+
+    def __init__(self, host: str, port: int, why: str) -> None:
+        super().__init__(
+            f"Cannot listen on {host}:{port}: {why}. Stop what uses the port, or set server.port in halfpenny.toml."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something the service does now and then. Units: `every_s` seconds; the first time is at the start."""
+
+    name: str
+    every_s: float
+    run: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service that is built and does not listen yet."""
+
+    app: web.Application
+    gateway: Gateway
+
+    async def drain(self, deadline_s: float) -> int:
+        """Take no more calls and wait for those in flight; the rest is cancelled and settles. Returns how many that was."""
+        self.gateway.is_draining = True
+        waiting = set(self.gateway.in_flight)
+        if waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=deadline_s)
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            await asyncio.wait(waiting, timeout=CANCELLED_S)
+        return len(waiting)
+
+
+def new_id() -> str:
+    """A UUIDv7 as text."""
+    return str(uuid_utils.uuid7())
+
+
+def now_utc() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def policy_of(config: Config) -> split.Policy:
+    """The configured policy."""
+    if config.policy.name == "fixed":
+        return split.fixed(config.policy.standard_share, config.policy.seed)
+    return split.label
+
+
+def build(
+    ledger: Book,
+    config: Config,
+    *,
+    pepper: bytes,
+    admin_token: str,
+    provider_key: str | None,
+    on_fatal: Callable[[WriteFailed], None],
+    seal: Seal | None = None,
+    more: Sequence[Route] = (),
+    now: Callable[[], datetime] = now_utc,
+    chance: Callable[[], float] = random.random,
+) -> Service:
+    """The service over an open ledger. `more` are routes of other rooms, marked like ours.
+
+    Errors: UnmarkedRoute.
+    """
+    upstream = Upstream(config.provider, provider_key)
+    calls = Calls(
+        submit=ledger.submit,
+        prices=ledger.state.prices,
+        upstream=upstream,
+        config=config,
+        now=now,
+        new_id=new_id,
+        chance=chance,
+    )
+    gateway = Gateway(
+        state=ledger.state,
+        submit=ledger.submit,
+        calls=calls,
+        policy=policy_of(config),
+        config=config,
+        pepper=pepper,
+        now=now,
+        new_id=new_id,
+    )
+    feedback = Feedback(state=ledger.state, submit=ledger.submit, gateway=gateway, new_id=new_id)
+    views = Views(state=ledger.state, config=config, moment=gateway.moment, is_ready=lambda: not gateway.is_draining)
+    admin = Admin(submit=ledger.submit, seal=seal, now=now, new_id=new_id)
+    door = Door(KeyRing(pepper, admin_token, ledger.state.keys), new_id=new_id, on_fatal=on_fatal)
+    routes = [*_routes(gateway, feedback, views, admin), *more]
+    app = door.build(routes, max_body_bytes=config.server.max_body_bytes)
+
+    async def pool(_: web.Application) -> AsyncIterator[None]:
+        async with upstream:
+            yield
+
+    app.cleanup_ctx.append(pool)
+    return Service(app=app, gateway=gateway)
+
+
+def _routes(gateway: Gateway, feedback: Feedback, views: Views, admin: Admin) -> tuple[Route, ...]:
+    return (
+        Route("POST", "/v1/chat/completions", gateway.create_completion, ("app",)),
+        Route("POST", "/v1/tickets", gateway.create_ticket, ("app",)),
+        Route("POST", "/v1/tickets/{id}/edits", feedback.edit, ("app", "agent")),
+        Route("POST", "/v1/scores", feedback.score, ("app", "agent")),
+        Route("GET", "/v1/models", views.models, ANY_KEY),
+        Route("GET", "/v1/models/{id:.+}", views.model, ANY_KEY),
+        Route("GET", "/v1/budget", views.budget, ANY_KEY),
+        Route("GET", "/v1/split", views.split, ANY_KEY),
+        Route("GET", "/v1/quality", views.quality, ANY_KEY),
+        Route("POST", "/v1/admin/events", admin.append, ("admin",)),
+        Route("POST", "/v1/admin/seal", admin.seal, ("admin",)),
+        Route("GET", "/healthz", views.health, PUBLIC),
+        Route("GET", "/readyz", views.ready, PUBLIC),
+    )
+
+
+@asynccontextmanager
+async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    """Serve an application while the context is open; gives its URL. Port 0 takes a free one.
+
+    Errors: CannotListen.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=KEEPALIVE_S,
+        shutdown_timeout=CANCELLED_S,
+        max_line_size=HEADER_BYTES,
+        max_field_size=HEADER_BYTES,
+    )
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        except OSError as refused:
+            raise CannotListen(host, port, refused.strerror or "the address cannot be used") from None
+        bound = runner.addresses[0]
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        yield f"http://{shown}:{bound[1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def serve(
+    service: Service,
+    config: Config,
+    *,
+    on_ready: Callable[[str], None],
+    jobs: Sequence[Job] = (),
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Listen until told to stop, by SIGTERM, SIGINT or `stop`; a second signal cuts the drain short.
+
+    Errors: CannotListen.
+    """
+    stopping, hurry = stop or asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: hurry.set() if stopping.is_set() else stopping.set())
+    async with listening(service.app, config.server.host, config.server.port) as url:
+        with _scheduled(jobs):
+            on_ready(url)
+            await stopping.wait()
+        drain = asyncio.create_task(service.drain(config.server.drain_s))
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait((drain, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not drain.done():
+            drain.cancel()
+            await service.drain(0)
+
+
+def run(
+    home: Home,
+    config: Config,
+    environment: Mapping[str, str],
+    *,
+    more: Callable[[Ledger], Sequence[Route]] = lambda _: (),
+    jobs: Callable[[Ledger], Sequence[Job]] = lambda _: (),
+) -> int:
+    """The whole process of `halfpenny serve`, until it is told to stop; prints its URL on stderr once it answers.
+
+    Shapes: `more` and `jobs` are what other rooms add, made over the open ledger. Returns the exit code.
+    Errors: HomeError (in use, not writable, address taken), Damage; nothing was served.
+    """
+    _log_as_json(config.server.log_level)
+    pepper, admin_token = home.pepper(), home.admin_token()
+    ledger = Ledger.open(home.path, clock=now_utc, is_service=True, on_failure=end_at_once, on_trouble=_sealing_trouble)
+    try:
+        service = build(
+            ledger,
+            config,
+            pepper=pepper,
+            admin_token=admin_token,
+            provider_key=environment.get(config.provider.key_env),
+            on_fatal=end_at_once,
+            seal=lambda: _seal(ledger),
+            more=more(ledger),
+        )
+
+        def on_ready(url: str) -> None:
+            ledger.announce(url)
+            print(f"Halfpenny listens on {url}", file=sys.stderr, flush=True)
+
+        # What was loaded to start stays to the end; the collector need not walk over it again and again.
+        gc.freeze()
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(serve(service, config, on_ready=on_ready, jobs=jobs(ledger)))
+    finally:
+        ledger.close()
+    return 0
+
+
+def end_at_once(failed: WriteFailed) -> None:
+    """End the process: an event is not durable, so nothing more may be acknowledged, not even an orderly goodbye."""
+    print(failed, file=sys.stderr, flush=True)
+    os._exit(EXIT_FAILED)
+
+
+async def _seal(ledger: Ledger) -> int:
+    """Seal in a thread, since it waits for a child process; returns up to which sequence."""
+    position = ledger.state.position
+    await asyncio.to_thread(ledger.seal)
+    return position
+
+
+def _sealing_trouble(why: str) -> None:
+    _log.error("not_sealed", why=why)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed, else asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 (not on every system)
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+@contextmanager
+def _scheduled(jobs: Sequence[Job]) -> Iterator[None]:
+    if not jobs:
+        yield
+        return
+    from apscheduler.schedulers.asyncio import AsyncIOScheduler  # noqa: PLC0415 (serving starts faster without it)
+
+    scheduler = AsyncIOScheduler(timezone=UTC)
+    for job in jobs:
+        scheduler.add_job(
+            _guarded_job(job),
+            "interval",
+            seconds=job.every_s,
+            id=job.name,
+            next_run_time=now_utc(),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.shutdown(wait=False)
+
+
+def _guarded_job(job: Job) -> Callable[[], Awaitable[None]]:
+    async def run_job() -> None:
+        try:
+            await job.run()
+        except WriteFailed as failed:
+            end_at_once(failed)
+        except Exception as broke:
+            # It is tried again at its next time; a job's mistake must not stop calls.
+            _log.error("job_failed", job=job.name, error=type(broke).__name__, said=str(broke))
+
+    return run_job
+
+
+def _log_as_json(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

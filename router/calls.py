@@ -1,0 +1,404 @@
+"""The life of one call: hold, send, settle or void, and again where that is safe.
+
+Every attempt has a durable hold before a byte goes upstream and exactly one end, whatever happens in between: an
+error, a deadline, a shutdown, a client that has left, a mistake in this code. The handler that runs it is
+a task of the server's own and is not cancelled by a client hanging up; the end is durable before the reply is released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from ledger.errors import BudgetSpent
+from ledger.events import CallReserved, CallSettled, CallVoided, Event, Outcome
+from ledger.money import LIMIT, ZERO
+from ledger.prices import PriceBook
+from ledger.usage import UnknownUsage, read_usage
+from router import settlement
+from router.chat_reply import BadReply, Reply, read_reply
+from router.config import Config
+from router.errors import (
+    HttpError,
+    UnpricedCall,
+    Unreachable,
+    UpstreamBroken,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from router.event_stream import BrokenStream, StreamScan
+from router.holds import HoldLine
+from router.settlement import Ending, Order
+from router.upstream import Answer, NeverSent, NoAnswer, Upstream
+
+RETRIED = frozenset((429, 503, 529))  # the provider says: later; nothing was processed
+ABSENT = UnknownUsage("absent")
+Measure = Literal["measured", "simulated"]
+
+
+class Client(Protocol):
+    """The reader of a stream. `write` never raises: a reader that has left is `is_gone`, and is written to no more."""
+
+    @property
+    def is_gone(self) -> bool: ...
+
+    @property
+    def is_started(self) -> bool: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """A call that ended well.
+
+    Units: `cost_usd` is the sum over all its attempts. Shapes: `body` and `reply` are those of an unstreamed call.
+    """
+
+    settled: CallSettled
+    cost_usd: Decimal
+    headers: dict[str, str]
+    body: bytes = b""
+    reply: Reply | None = None
+
+
+class CallFailed(Exception):
+    """One attempt that came to nothing and has been recorded so."""
+
+    def __init__(self, error: HttpError, *, may_retry: bool = False, retry_after_s: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error, self.may_retry, self.retry_after_s = error, may_retry, retry_after_s
+
+
+class _Attempt(Struct):
+    """One attempt under way. Units: `began` seconds of the loop's clock."""
+
+    order: Order
+    hold: CallReserved
+    began: float
+    client: Client | None
+    is_ended: bool = False
+    cost_usd: Decimal = ZERO
+    answer: Answer | None = None
+
+
+Closing = Callable[[CallSettled, Decimal], bytes]  # the gateway's own object, once the cost is known
+
+
+class Calls:
+    """Makes calls. All it needs from outside comes in here: ledger, provider, clock, ids, chance."""
+
+    def __init__(
+        self,
+        *,
+        submit: Callable[[Event], Awaitable[None]],
+        prices: PriceBook,
+        upstream: Upstream,
+        config: Config,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        chance: Callable[[], float],
+    ) -> None:
+        self._submit, self._prices, self._upstream = submit, prices, upstream
+        self._provider, self._server = config.provider, config.server
+        self._now, self._new_id, self._chance = now, new_id, chance
+        self._line = HoldLine(submit, wait_s=config.budget.wait_s)
+
+    async def complete(self, order: Order, is_client_gone: Callable[[], bool]) -> Done:
+        """Make an unstreamed call.
+
+        Errors: BudgetSpent when no hold could be had; UpstreamError as the client should see it; UnpricedCall.
+        """
+
+        async def receive(attempt: _Attempt, answer: Answer) -> Done:
+            return await self._receive_whole(attempt, answer, is_client_gone)
+
+        return await self._make(order, None, receive)
+
+    async def stream(self, order: Order, client: Client, closing: Closing) -> Done:
+        """Make a streamed call, writing to the client as it comes.
+
+        Shapes: a client that is not started has got nothing yet, so an error can still be answered with a status;
+        one that is started gets what `closing` makes of the settled call, or the caller's error frame.
+        Errors: as `complete`.
+        """
+
+        async def receive(attempt: _Attempt, answer: Answer) -> Done:
+            return await self._receive_stream(attempt, answer, client, closing)
+
+        return await self._make(order, client, receive)
+
+    async def _make(
+        self, order: Order, client: Client | None, receive: Callable[[_Attempt, Answer], Awaitable[Done]]
+    ) -> Done:
+        spent = ZERO
+        for number in range(1, self._provider.retries + 2):
+            attempt = await self._reserve(order, number, client)
+            attempt.cost_usd = spent
+            try:
+                return await self._once(attempt, receive)
+            except CallFailed as failed:
+                wait_s = self._wait_before_retry(failed, number)
+                if wait_s is None or (client is not None and client.is_started):
+                    raise failed.error from None
+                spent = attempt.cost_usd
+                await asyncio.sleep(wait_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _reserve(self, order: Order, number: int, client: Client | None) -> _Attempt:
+        hold_usd = order.hold_usd
+        if hold_usd >= LIMIT:
+            raise UnpricedCall(
+                f"At worst this call would cost {hold_usd:f} USD, more than can be held. Ask for fewer tokens or choices.",
+                param="max_completion_tokens",
+            )
+        hold = settlement.reserved(
+            order, number, event_id=self._new_id(), hold_usd=hold_usd, provider_name=self._provider.name
+        )
+        try:
+            await self._line.reserve(hold)
+        except BudgetSpent as spent:
+            await self._submit(settlement.refused(order, "budget", spent, event_id=self._new_id()))
+            raise
+        return _Attempt(order, hold, asyncio.get_running_loop().time(), client)
+
+    async def _once(self, attempt: _Attempt, receive: Callable[[_Attempt, Answer], Awaitable[Done]]) -> Done:
+        try:
+            answer = attempt.answer = await self._send(attempt)
+            if answer.status != 200:
+                await self._rejected(attempt, answer)
+            return await receive(attempt, answer)
+        except BaseException as broke:
+            if not attempt.is_ended:
+                # A cancellation at shutdown, or a mistake of ours: the provider may bill it all the same.
+                name = "shutdown" if isinstance(broke, asyncio.CancelledError) else type(broke).__name__
+                await self._settle(attempt, self._lost(attempt, "error", name))
+            if attempt.answer is not None:
+                await attempt.answer.close()
+            raise
+
+    async def _send(self, attempt: _Attempt) -> Answer:
+        order = attempt.order
+        try:
+            return await self._upstream.send(
+                order.body,
+                request_id=f"{order.call_id}.{attempt.hold.attempt}",
+                more_headers=order.more_headers,
+            )
+        except NeverSent as refused:
+            await self._void(attempt, refused.error_type, f"Never sent: {refused}.")
+            raise CallFailed(Unreachable(self._provider.name, str(refused)), may_retry=True) from None
+        except NoAnswer as lost:
+            await self._settle(attempt, self._lost(attempt, _outcome(lost), lost.error_type))
+            raise CallFailed(self._error_of(lost), may_retry=not lost.is_timeout) from None
+
+    async def _rejected(self, attempt: _Attempt, answer: Answer) -> None:
+        """An answer other than 200: void, or settle where the provider bills its own errors."""
+        status = answer.status
+        if status >= 500 and self._provider.bills_errors:
+            await self._settle(attempt, self._lost(attempt, "error", f"status_{status}", status))
+        else:
+            reason = f"{self._provider.name} rejected the request with status {status}."
+            await self._void(attempt, f"status_{status}", reason, status)
+        try:
+            sent = await answer.read()
+        except NoAnswer:
+            sent = b""  # the status alone says enough
+        error = UpstreamRefused(status, sent, answer.passed_on(), self._provider.name)
+        raise CallFailed(error, may_retry=status in RETRIED, retry_after_s=_retry_after(answer))
+
+    async def _receive_whole(self, attempt: _Attempt, answer: Answer, is_client_gone: Callable[[], bool]) -> Done:
+        try:
+            body = await answer.read()
+            reply = read_reply(body)
+        except NoAnswer as lost:
+            await self._settle(attempt, self._lost(attempt, _outcome(lost), lost.error_type, 200))
+            raise CallFailed(self._error_of(lost)) from None
+        except BadReply as bad:
+            await self._settle(attempt, self._lost(attempt, "error", "malformed_reply", 200))
+            raise CallFailed(UpstreamBroken(self._provider.name, str(bad))) from None
+        duration_s, source = self._duration(attempt)
+        ending = Ending(
+            outcome="client_gone" if is_client_gone() else "ok",
+            usage=reply.usage,
+            has_output=reply.has_output,
+            duration_s=duration_s,
+            duration_source=source,
+            response_model=reply.model,
+            response_id=reply.response_id,
+            finish_reasons=reply.finish_reasons,
+            http_status=200,
+        )
+        settled = await self._settle(attempt, ending)
+        return Done(settled=settled, cost_usd=attempt.cost_usd, headers=answer.passed_on(), body=body, reply=reply)
+
+    async def _receive_stream(self, attempt: _Attempt, answer: Answer, client: Client, closing: Closing) -> Done:
+        order = attempt.order
+        scan = StreamScan(choices=order.choices, wants_usage=order.wants_usage)
+        first_at, lost = await self._pump(scan, answer, client)
+        outcome: Outcome = "client_gone" if client.is_gone else "ok"
+        error_type = None
+        if not scan.is_complete:
+            outcome = "error" if scan.error is not None else _outcome(lost) if lost else "upstream_truncated"
+            error_type = "error_in_stream" if scan.error is not None else lost.error_type if lost else "no_end"
+        duration_s, source = self._duration(attempt)
+        settled = await self._settle(
+            attempt,
+            Ending(
+                outcome=outcome,
+                usage=read_usage(scan.usage),
+                has_output=scan.chunks > 2 * order.choices,  # more than a role and a finish
+                duration_s=duration_s,
+                duration_source=source,
+                response_model=scan.model,
+                response_id=scan.response_id,
+                finish_reasons=scan.finish_reasons,
+                first_chunk_s=self._first_chunk(attempt, first_at),
+                stream_complete=scan.is_complete,
+                error_type=error_type,
+                http_status=200,
+            ),
+        )
+        if not scan.is_complete:
+            await answer.close()
+            raise CallFailed(self._stream_error(scan, lost))
+        await client.write(scan.closing(closing(settled, attempt.cost_usd)))
+        await answer.close()
+        return Done(settled=settled, cost_usd=attempt.cost_usd, headers={})
+
+    async def _pump(self, scan: StreamScan, answer: Answer, client: Client) -> tuple[float | None, NoAnswer | None]:
+        """Read the stream to its end, whoever is still listening. Returns when it began, and how it was lost."""
+        loop, first_at = asyncio.get_running_loop(), None
+        try:
+            while block := await answer.block():
+                if first_at is None:
+                    first_at = loop.time()
+                ready = scan.feed(block)
+                if ready and not client.is_gone:
+                    await client.write(ready)
+                if scan.is_done or scan.error is not None:
+                    break
+        except NoAnswer as lost:
+            return first_at, None if scan.is_complete else lost
+        except BrokenStream as broken:
+            return first_at, NoAnswer("malformed_event", str(broken))
+        return first_at, None
+
+    def _stream_error(self, scan: StreamScan, lost: NoAnswer | None) -> UpstreamError:
+        if lost is not None:
+            return self._error_of(lost)
+        why = (
+            "it reported an error inside the stream"
+            if scan.error is not None
+            else "the stream ended before its end mark"
+        )
+        return UpstreamBroken(self._provider.name, why)
+
+    def _error_of(self, lost: NoAnswer) -> UpstreamError:
+        if lost.is_timeout:
+            return UpstreamTimeout(self._provider.name)
+        if lost.error_type == "connection_lost":
+            return Unreachable(self._provider.name, str(lost))
+        return UpstreamBroken(self._provider.name, str(lost))
+
+    def _lost(self, attempt: _Attempt, outcome: Outcome, error_type: str, status: int | None = None) -> Ending:
+        """An end of which only the time is known; it is taken to have cost its whole hold."""
+        duration_s, source = self._duration(attempt)
+        return Ending(
+            outcome=outcome,
+            usage=ABSENT,
+            duration_s=duration_s,
+            duration_source=source,
+            stream_complete=False if attempt.order.stream else None,
+            error_type=error_type,
+            http_status=status,
+        )
+
+    async def _settle(self, attempt: _Attempt, ending: Ending) -> CallSettled:
+        event = settlement.settled(
+            attempt.hold,
+            attempt.order.price,
+            ending,
+            prices=self._prices,
+            served_names=self._provider.served_names,
+            event_id=self._new_id(),
+            time=self._end_time(attempt, ending.duration_s),
+        )
+        attempt.cost_usd += Decimal(event.cost_usd)
+        await self._end(attempt, event)
+        return event
+
+    async def _void(self, attempt: _Attempt, error_type: str, reason: str, status: int | None = None) -> None:
+        event = settlement.voided(
+            attempt.hold,
+            event_id=self._new_id(),
+            time=self._end_time(attempt, self._duration(attempt)[0]),
+            error_type=error_type,
+            reason=reason,
+            http_status=status,
+        )
+        await self._end(attempt, event)
+
+    async def _end(self, attempt: _Attempt, event: CallSettled | CallVoided) -> None:
+        durable = self._submit(event)
+        attempt.is_ended = True  # the ledger applies an event as it takes it, durable or not yet
+        self._line.came_free()
+        await durable
+
+    def _end_time(self, attempt: _Attempt, duration_s: float) -> datetime:
+        """In a replayed month the end lies one duration after the beginning; else it is now."""
+        if self._server.clock == "request":
+            return attempt.hold.time + timedelta(seconds=settlement.seconds(duration_s))
+        return self._now()
+
+    def _duration(self, attempt: _Attempt) -> tuple[float, Measure]:
+        """Seconds since the attempt began, or what the simulated provider states."""
+        stated = self._stated(attempt, "x-simulated-duration-s")
+        if stated is not None:
+            return stated, "simulated"
+        return asyncio.get_running_loop().time() - attempt.began, "measured"
+
+    def _first_chunk(self, attempt: _Attempt, first_at: float | None) -> float | None:
+        stated = self._stated(attempt, "x-simulated-first-chunk-s")
+        if first_at is None or stated is not None:
+            return stated if first_at is not None else None
+        return first_at - attempt.began
+
+    def _stated(self, attempt: _Attempt, header: str) -> float | None:
+        if not self._server.trust_simulated_durations or attempt.answer is None:
+            return None
+        said: str | None = attempt.answer.headers.get(header, None)
+        return _seconds(said)
+
+    def _wait_before_retry(self, failed: CallFailed, number: int) -> float | None:
+        """Seconds until the next attempt; None when there is none."""
+        if not failed.may_retry or number > self._provider.retries:
+            return None
+        if failed.retry_after_s is not None:
+            return failed.retry_after_s if failed.retry_after_s <= self._provider.retry_after_at_most_s else None
+        return self._provider.retry_base_s * 2 ** (number - 1) * (0.5 + self._chance())
+
+
+def _outcome(lost: NoAnswer) -> Outcome:
+    if lost.is_timeout:
+        return "timeout"
+    return "upstream_truncated" if lost.error_type in ("reply_cut", "no_end") else "error"
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """The wait a provider asks for. Shapes: retry-after-ms wins over retry-after; a date is not read and means unknown."""
+    millis = _seconds(answer.headers.get("retry-after-ms"))
+    return _seconds(answer.headers.get("retry-after")) if millis is None else millis / 1000
+
+
+def _seconds(said: str | None) -> float | None:
+    try:
+        found = float(said) if said is not None else None
+    except ValueError:
+        return None
+    return found if found is not None and 0 <= found <= settlement.SECONDS_AT_MOST else None

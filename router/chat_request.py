@@ -1,0 +1,255 @@
+"""A chat completion request: parsed once, its known fields read, all others carried as the bytes they came in.
+
+The body is decoded to its top-level keys with raw values. What the gateway needs is read out of single values; what
+it sets is put in as bytes; the rest is copied. So unknown fields pass through untouched, a key given twice counts
+once (the last), and a 100 KB prompt is walked over a single time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+from msgspec import Raw
+
+from ledger.events import Purpose
+from router.errors import BadRequest
+
+AUTO = "auto"  # the model name that means: classify and route
+NAME_CHARACTERS = 256  # of a model or ticket id; what an event can hold
+OUTPUT_TOKENS_AT_MOST = 10_000_000
+CHOICES_AT_MOST = 128
+
+_FIELDS = msgspec.json.Decoder(dict[str, Raw])
+_TEXT = msgspec.json.Decoder(str)
+_encode = msgspec.json.encode
+PURPOSES: tuple[str, ...] = get_args(Purpose)
+_OWN_METADATA = ("ticket_id", "purpose")
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: Raw = Raw(b"null")
+
+
+class _Part(msgspec.Struct):
+    text: str | None = None
+
+
+class _Kind(NamedTuple):
+    """A type a field may have besides null: its decoder, and its name in a sentence."""
+
+    decoder: msgspec.json.Decoder[Any]
+    words: str
+
+
+_SWITCH = _Kind(msgspec.json.Decoder(bool | None), "true or false")
+_NUMBER = _Kind(msgspec.json.Decoder(int | None), "a whole number")
+_STRING = _Kind(msgspec.json.Decoder(str | None), "a text")
+_OBJECT = _Kind(msgspec.json.Decoder(dict[str, Any] | None), "an object")
+_LIST = _Kind(msgspec.json.Decoder(list[Raw] | None), "a list")
+_MESSAGES = msgspec.json.Decoder(list[_Message])
+_PARTS = msgspec.json.Decoder(list[_Part])
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asked for.
+
+    Shapes: `fields` are the body's top-level values as bytes; `max_output_tokens` is the client's own bound over one
+    choice, None when it gave none; `wants_usage` is stream_options.include_usage.
+    """
+
+    fields: dict[str, Raw]
+    model: str
+    stream: bool = False
+    wants_usage: bool = False
+    choices: int = 1
+    max_output_tokens: int | None = None
+    ticket_id: str | None = None
+    purpose: Purpose = "generation"
+
+
+def read_request(body: bytes) -> ChatRequest:
+    """The request a body states.
+
+    Errors: BadRequest naming the field; the content is never quoted.
+    """
+    return _request_of(read_fields(body))
+
+
+def _request_of(fields: dict[str, Raw]) -> ChatRequest:
+    model = _model(fields)
+    messages = fields.get("messages")
+    if messages is None or bytes(messages)[:1] != b"[" or bytes(messages).strip(b"[] \t\r\n") == b"":
+        raise BadRequest("messages must be a list with at least one message.", param="messages")
+    options = _field(fields, "stream_options", _OBJECT) or {}
+    metadata = _field(fields, "metadata", _OBJECT) or {}
+    return ChatRequest(
+        fields=fields,
+        model=model,
+        stream=bool(_field(fields, "stream", _SWITCH)),
+        wants_usage=options.get("include_usage") is True,
+        choices=_count(fields, "n", CHOICES_AT_MOST) or 1,
+        max_output_tokens=_output_bound(fields),
+        ticket_id=name_of(metadata.get("ticket_id"), "metadata.ticket_id"),
+        purpose=_purpose(metadata.get("purpose")),
+    )
+
+
+def read_fields(body: bytes) -> dict[str, Raw]:
+    """The top-level keys of a JSON object with their raw values. Errors: BadRequest."""
+    try:
+        if not body.isascii():
+            body.decode()
+        return _FIELDS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as refused:
+        raise BadRequest(f"The body is not a JSON object: {_place(refused)}.") from None
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.") from None
+
+
+def last_user_text(fields: dict[str, Raw]) -> str:
+    """The text of the last user message, the ticket of a routed call.
+
+    Shapes: of a message in parts, the texts one after the other.
+    Errors: BadRequest when there is none or it is empty.
+    """
+    try:
+        messages = _MESSAGES.decode(fields["messages"])
+        for message in reversed(messages):
+            if message.role == "user":
+                return required_text(_content(message.content), "messages")
+    except (msgspec.DecodeError, RecursionError):
+        raise BadRequest("messages must be a list of objects with a role and a content.", param="messages") from None
+    raise BadRequest('model "auto" needs a message of role user: it is the ticket to sort.', param="messages")
+
+
+def upstream_body(request: ChatRequest, *, model: str, max_output_tokens: int, asks_stream_usage: bool) -> bytes:
+    """The bytes that go to the provider.
+
+    Shapes: the client's body with the model replaced, the bound imposed where the client set none, usage asked for
+    in a stream, and the gateway's own metadata taken out.
+    """
+    fields = dict(request.fields)
+    if request.model != model:
+        fields["model"] = _raw(model)
+    if request.max_output_tokens is None:
+        for null in ("max_tokens", "max_completion_tokens"):
+            fields.pop(null, None)
+        fields["max_completion_tokens"] = _raw(max_output_tokens)
+    if request.stream and asks_stream_usage and not request.wants_usage:
+        options = _field(fields, "stream_options", _OBJECT) or {}
+        fields["stream_options"] = _raw({**options, "include_usage": True})
+    if request.ticket_id is not None or "metadata" in fields:
+        _strip_metadata(fields)
+    return _encode(fields)
+
+
+def ticket_fields(body: bytes) -> tuple[dict[str, Raw], str, str | None]:
+    """What POST /v1/tickets states: its other fields, the ticket's text, the ticket's id if it has one.
+
+    Shapes: {ticket_id?, text, stream?, messages?, …}; other fields are those of a chat completion.
+    Errors: BadRequest.
+    """
+    fields = read_fields(body)
+    if "text" not in fields:
+        raise BadRequest("text is missing. Send the ticket as text.", param="text")
+    ticket = required_text(_field(fields, "text", _STRING), "text")
+    ticket_id = name_of(_field(fields, "ticket_id", _STRING), "ticket_id")
+    return {name: raw for name, raw in fields.items() if name not in ("text", "ticket_id")}, ticket, ticket_id
+
+
+def ticket_request(fields: dict[str, Raw], ticket: str, ticket_id: str, *, system_prompt: str) -> ChatRequest:
+    """The drafting call of a ticket: the prompt, the context the client sent, and the ticket last.
+
+    Errors: BadRequest.
+    """
+    context = _field(fields, "messages", _LIST) or []
+    try:
+        _MESSAGES.decode(_encode(context))
+    except (msgspec.DecodeError, RecursionError):
+        raise BadRequest("messages must be a list of objects with a role and a content.", param="messages") from None
+    messages = [_raw({"role": "system", "content": system_prompt}), *context, _raw({"role": "user", "content": ticket})]
+    metadata = {**(_field(fields, "metadata", _OBJECT) or {}), "ticket_id": ticket_id}
+    return _request_of({**fields, "model": _raw(AUTO), "messages": _raw(messages), "metadata": _raw(metadata)})
+
+
+def name_of(found: object, param: str) -> str | None:
+    """An id from outside: None when absent, else one line of 1 to 256 printable characters. Errors: BadRequest."""
+    if found is None:
+        return None
+    if not isinstance(found, str) or not 0 < len(found) <= NAME_CHARACTERS or not found.isprintable():
+        raise BadRequest(f"{param} must be a text of 1 to {NAME_CHARACTERS} printable characters.", param=param)
+    return found
+
+
+def required_text(found: str | None, param: str) -> str:
+    """A text with something in it. Errors: BadRequest."""
+    if found is None or not found.strip():
+        raise BadRequest("The ticket is empty. Send its text.", param=param)
+    return found
+
+
+def _model(fields: dict[str, Raw]) -> str:
+    model = name_of(_field(fields, "model", _STRING), "model")
+    if model is None:
+        raise BadRequest(f'model is missing. Name one from GET /v1/models, or "{AUTO}".', param="model")
+    return model
+
+
+def _output_bound(fields: dict[str, Raw]) -> int | None:
+    bounds = [_count(fields, name, OUTPUT_TOKENS_AT_MOST) for name in ("max_completion_tokens", "max_tokens")]
+    return max((bound for bound in bounds if bound is not None), default=None)
+
+
+def _count(fields: dict[str, Raw], name: str, at_most: int) -> int | None:
+    found: int | None = _field(fields, name, _NUMBER)
+    if found is not None and not 1 <= found <= at_most:
+        raise BadRequest(f"{name} must be a whole number from 1 to {at_most}.", param=name)
+    return found
+
+
+def _purpose(found: object) -> Any:
+    if found is None:
+        return "generation"
+    if found not in PURPOSES:
+        raise BadRequest(f"metadata.purpose must be one of {', '.join(PURPOSES)}.", param="metadata.purpose")
+    return found
+
+
+def _field(fields: dict[str, Raw], name: str, kind: _Kind) -> Any:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return kind.decoder.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        raise BadRequest(f"{name} must be {kind.words}.", param=name) from None
+
+
+def _content(raw: Raw) -> str | None:
+    if bytes(raw)[:1] == b"[":
+        return "\n".join(part.text for part in _PARTS.decode(raw) if part.text)
+    return None if bytes(raw) == b"null" else _TEXT.decode(raw)
+
+
+def _strip_metadata(fields: dict[str, Raw]) -> None:
+    """Our own keys go no further: a provider has no business with ticket ids, and some refuse metadata altogether."""
+    metadata = _field(fields, "metadata", _OBJECT) or {}
+    rest = {name: value for name, value in metadata.items() if name not in _OWN_METADATA}
+    if not rest:
+        fields.pop("metadata", None)
+    elif len(rest) < len(metadata):
+        fields["metadata"] = _raw(rest)
+
+
+def _raw(value: object) -> Raw:
+    return Raw(_encode(value))
+
+
+def _place(refused: Exception) -> str:
+    """The complaint without any of the content. UnicodeDecodeError would quote the byte only, msgspec nothing."""
+    if isinstance(refused, UnicodeDecodeError):
+        return f"byte {refused.start} is not UTF-8"
+    complaint = str(refused).removeprefix("JSON is malformed: ")
+    return complaint[:1].lower() + complaint[1:]

@@ -1,0 +1,257 @@
+"""halfpenny.toml and the environment, read once into a frozen Config.
+
+A key nobody knows is refused, so a misspelt limit never goes unnoticed. Every key has a
+default that is right for one machine. `HALFPENNY_<SECTION>_<KEY>` in the environment wins over the
+file; the provider's key itself stands only in the environment, under the name `provider.key_env`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from ledger.errors import InvalidInput
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Model = Annotated[str, Meta(min_length=1, max_length=256)]
+
+ENVIRONMENT_PREFIX = "HALFPENNY"
+STANDARD, PREMIUM = "standard", "premium"
+
+
+class BadConfig(InvalidInput):
+    """A configuration that cannot be taken; one sentence, nothing was written."""
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file; a key it does not name is refused."""
+
+
+class Server(_Section, frozen=True, kw_only=True):
+    """The port and its limits. Units: bytes, seconds, calls.
+
+    `clock` "request" takes a call's moment from x-halfpenny-time (RFC 3339), so that a past month can be replayed;
+    `trust_simulated_durations` takes durations from the simulator's headers. Both are for the demo and tests.
+    """
+
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8484
+    clock: Literal["wall", "request"] = "wall"
+    max_body_bytes: Positive = 4 * 2**20
+    max_in_flight: Positive = 1024
+    client_stall_s: Seconds = 30.0
+    drain_s: Seconds = 30.0
+    forward_simulate_headers: bool = False
+    trust_simulated_durations: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Provider(_Section, frozen=True, kw_only=True):
+    """Who answers. Units: seconds.
+
+    `bills_errors` false: a 5xx answer is proof that nothing was billed, as OpenAI-compatible providers do it.
+    `served_names`: other names under which the provider answers for a priced model.
+    """
+
+    name: Model = "global_api"
+    base_url: str = "https://global-apis.com/v1"
+    key_env: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "GLOBAL_API_KEY"
+    bills_errors: bool = False
+    asks_stream_usage: bool = True
+    connect_timeout_s: Seconds = 10.0
+    read_timeout_s: Seconds = 120.0
+    total_timeout_s: Seconds = 600.0
+    retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    retry_base_s: Seconds = 0.25
+    retry_after_at_most_s: Seconds = 5.0
+    keepalive_s: Seconds = 4.0  # below uvicorn's 5 s, so that a connection is not reused just as it closes
+    max_reply_bytes: Positive = 32 * 2**20
+    served_names: Mapping[str, Model] = msgspec.field(default_factory=dict)
+
+
+class Arms(_Section, frozen=True, kw_only=True):
+    """Which model stands behind each arm; their order means nothing."""
+
+    standard: Model = "mistralai/Mistral-Medium-3"
+    premium: Model = "mistralai/Mistral-Large-3"
+
+    def model(self, arm: str) -> str:
+        """The model of an arm's name."""
+        return self.standard if arm == STANDARD else self.premium
+
+
+class Classifier(_Section, frozen=True, kw_only=True):
+    """The cheap call that sorts a ticket. Units: characters of the ticket it sees, tokens it may write."""
+
+    model: Model = "deepseek-ai/DeepSeek-V4-Flash"
+    text_characters: Positive = 8_000
+    max_completion_tokens: Positive = 16
+
+
+class OutputTokens(_Section, frozen=True, kw_only=True):
+    """The reply's bound that the gateway imposes when a request states none. Units: tokens."""
+
+    default: Positive = 8_192
+    models: Mapping[str, Positive] = msgspec.field(default_factory=dict)
+
+    def of(self, model: str) -> int:
+        """The bound imposed on a model."""
+        return self.models.get(model, self.default)
+
+
+class Policy(_Section, frozen=True, kw_only=True):
+    """How an arm is chosen. `standard_share` is for policy fixed; `seed` salts its draw."""
+
+    name: Literal["label", "fixed"] = "label"
+    standard_share: Share = 0.65
+    seed: str = ""
+
+
+class Budget(_Section, frozen=True, kw_only=True):
+    """How long a call waits, in order, for holds to come free before it is refused. Units: seconds."""
+
+    wait_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
+
+
+class Tickets(_Section, frozen=True, kw_only=True):
+    """How POST /v1/tickets asks for a draft."""
+
+    system_prompt: str = (
+        "You draft replies for a support desk. Answer the customer's ticket politely, completely and to the point. "
+        "Use only what you are told; say what is missing."
+    )
+
+
+class Config(_Section, frozen=True, kw_only=True):
+    """All settings; `reports` belongs to the reports room and is passed on unread."""
+
+    server: Server = Server()
+    provider: Provider = Provider()
+    arms: Arms = Arms()
+    classifier: Classifier = Classifier()
+    output_tokens: OutputTokens = OutputTokens()
+    policy: Policy = Policy()
+    budget: Budget = Budget()
+    tickets: Tickets = Tickets()
+    reports: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+
+def load(path: Path, environment: Mapping[str, str]) -> Config:
+    """The configuration of a file, with the environment on top.
+
+    Errors: BadConfig in one sentence, naming the file, the key and what was expected.
+    """
+    try:
+        return read(path.read_text(encoding="utf-8"), environment, name=path.name)
+    except FileNotFoundError:
+        raise BadConfig(f"{path} does not exist. Make a home with: halfpenny init --home {path.parent}.") from None
+    except (OSError, UnicodeDecodeError) as refused:
+        raise BadConfig(f"{path} cannot be read: {refused}.") from None
+
+
+def read(toml: str, environment: Mapping[str, str], *, name: str = "halfpenny.toml") -> Config:
+    """The same of a text. Errors: BadConfig."""
+    try:
+        found: dict[str, Any] = tomllib.loads(toml)
+        config = msgspec.convert(_overlaid(found, environment), Config, strict=True)
+    except tomllib.TOMLDecodeError as refused:
+        raise BadConfig(f"{name} is not TOML: {refused}.") from None
+    except msgspec.ValidationError as refused:
+        raise BadConfig(f"{name}: {_sentence(str(refused))}") from None
+    _check_url(config.provider.base_url, name)
+    return config
+
+
+def default_text(*, provider_url: str | None = None, key_env: str | None = None, port: int | None = None) -> str:
+    """What `halfpenny init` writes: the few settings people change, the rest at its default.
+
+    Errors: BadConfig when a value given cannot be taken.
+    """
+    provider, server, arms = Provider(), Server(), Arms()
+    quoted = {
+        "url": provider_url or provider.base_url,
+        "key": key_env or provider.key_env,
+        "standard": arms.standard,
+        "premium": arms.premium,
+        "classifier": Classifier().model,
+    }
+    said = {name: msgspec.json.encode(value).decode() for name, value in quoted.items()}
+    text = f"""# Halfpenny. Clients, keys, budgets and prices are events, set by commands; here stands what a process needs to start.
+
+[server]
+host = "{server.host}"
+port = {server.port if port is None else port}
+
+[provider]
+base_url = {said["url"]}
+key_env = {said["key"]}          # the variable that holds the provider's key; the key itself is never in a file
+
+[arms]                                # names for two models; which one is dearer is measured, not assumed
+standard = {said["standard"]}
+premium = {said["premium"]}
+
+[classifier]
+model = {said["classifier"]}
+
+[output_tokens]
+default = {OutputTokens().default}                        # imposed when a request has no max_completion_tokens
+
+[policy]
+name = "label"                        # label: simple to standard, complex to premium; fixed: by standard_share
+"""
+    read(text, {})
+    return text
+
+
+def _overlaid(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The file's tables with the environment's values put over them, each read as its key's own type."""
+    for section in msgspec.structs.fields(Config):
+        if section.name == "reports":
+            continue
+        for key in msgspec.structs.fields(section.type):
+            variable = f"{ENVIRONMENT_PREFIX}_{section.name}_{key.name}".upper()
+            if (said := environment.get(variable)) is None:
+                continue
+            table = found.setdefault(section.name, {})
+            if isinstance(table, dict):
+                table[key.name] = _typed(said, key.type, variable)
+    return found
+
+
+def _typed(said: str, kind: Any, variable: str) -> Any:
+    try:
+        return msgspec.convert(said, kind, strict=False)
+    except msgspec.ValidationError as refused:
+        raise BadConfig(f"{variable} in the environment: {_sentence(str(refused))}") from None
+
+
+def _sentence(refused: str) -> str:
+    """msgspec's complaint as a sentence: `Object contains unknown field` and the like, with the place."""
+    complaint, _, place = refused.partition(" - at `$")
+    where = place.rstrip("`").lstrip(".")
+    if complaint.startswith("Object contains unknown field"):
+        key = complaint.rpartition(" ")[2].strip("`")
+        return f"unknown key {key!r}{f' in [{where}]' if where else ''}. Remove it or correct its spelling."
+    return f"{where + ': ' if where else ''}{complaint[:1].lower()}{complaint[1:]}."
+
+
+def _check_url(url: str, name: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
+        _ = parts.port
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise BadConfig(
+            f"{name}: provider.base_url {url!r} is not an http or https address without a user name. "
+            "Write it like https://global-apis.com/v1."
+        )

@@ -1,0 +1,162 @@
+"""Every way in: a path, who may take it, and what happens to whatever goes wrong behind it.
+
+A route names the roles that open it, or says that it is public; one that does neither cannot be built. Here errors
+become OpenAI's error object, each answer gets its request id, and a ledger that could not write ends the process.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import hdrs, web
+from msgspec import Struct
+
+from ledger.errors import Conflict, InvalidInput, NotFound, WriteFailed
+from router.errors import (
+    BadRequest,
+    Clash,
+    HttpError,
+    NotYours,
+    Overloaded,
+    TooLarge,
+    WrongMethod,
+    WrongRole,
+    error_body,
+)
+from router.keys import Identity, KeyRing
+
+JSON = "application/json"
+PUBLIC = ("public",)
+ROLES = ("app", "agent", "client", "admin")
+_log = structlog.stdlib.get_logger()
+
+
+class Visit(Struct, frozen=True):
+    """One request that was let in: its id, which is the call's id if it makes one, and who asks (None: public)."""
+
+    request_id: str
+    identity: Identity | None
+
+    @property
+    def caller(self) -> Identity:
+        """Who asks, behind a door that takes a key."""
+        if self.identity is None:
+            raise RuntimeError("a public route has no caller")
+        return self.identity
+
+    @property
+    def client_id(self) -> str:
+        """The caller's client, behind a door that admins do not open."""
+        return self.caller.client_id or ""
+
+
+Handler = Callable[[web.Request, Visit], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path and method. Shapes: `roles` is PUBLIC or some of ROLES."""
+
+    method: str
+    path: str
+    handler: Handler
+    roles: tuple[str, ...] = ()
+
+
+class UnmarkedRoute(TypeError):
+    """A route that does not say who may take it."""
+
+    def __init__(self, route: Route) -> None:
+        super().__init__(
+            f"{route.method} {route.path} names roles {route.roles!r}. Name some of {', '.join(ROLES)}, or say PUBLIC."
+        )
+
+
+class Door:
+    """Lets requests in. `on_fatal` is called once a ledger could not write, and should not return."""
+
+    def __init__(self, keys: KeyRing, *, new_id: Callable[[], str], on_fatal: Callable[[WriteFailed], None]) -> None:
+        self._keys, self._new_id, self._on_fatal = keys, new_id, on_fatal
+
+    def build(self, routes: Sequence[Route], *, max_body_bytes: int) -> web.Application:
+        """The application of these routes; everything else answers 404 or 405 in the same shape.
+
+        Errors: UnmarkedRoute.
+        """
+        app = web.Application(client_max_size=max_body_bytes)
+        for route in routes:
+            if not route.roles or (route.roles != PUBLIC and not set(route.roles) <= set(ROLES)):
+                raise UnmarkedRoute(route)
+            app.router.add_route(route.method, route.path, self._guarded(route, max_body_bytes))
+        nowhere = Route("*", "/{path:.*}", _nowhere, PUBLIC)
+        app.router.add_route(nowhere.method, nowhere.path, self._guarded(nowhere, max_body_bytes))
+        return app
+
+    def _guarded(self, route: Route, max_body_bytes: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        is_public, roles, handler = route.roles == PUBLIC, route.roles, route.handler
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            request_id = self._new_id()
+            try:
+                identity = None
+                if not is_public:
+                    identity = self._keys.identify(request.headers.get(hdrs.AUTHORIZATION))
+                    if identity.role not in roles:
+                        raise WrongRole(identity.role, roles)
+                response = await handler(request, Visit(request_id, identity))
+            except HttpError as refused:
+                response = _refusal(refused)
+            except web.HTTPRequestEntityTooLarge:
+                response = _refusal(TooLarge(max_body_bytes))
+            except WriteFailed as failed:
+                self._on_fatal(failed)
+                response = _refusal(Overloaded("The ledger cannot write; nothing more is acknowledged."))
+            except NotFound as missing:
+                response = _refusal(NotYours(missing.what, "Look at the spelling of what you named."))
+            except Conflict as clash:
+                response = _refusal(Clash(str(clash)))
+            except InvalidInput as wrong:
+                response = _refusal(BadRequest(str(wrong)))
+            except ConnectionError:
+                raise  # the client has left; there is nobody to answer
+            except Exception as broke:
+                response = _mistake(broke, request_id, route)
+            if not response.prepared:
+                response.headers["x-request-id"] = request_id
+            return response
+
+        return guarded
+
+
+def answer(body: bytes, *, status: int = 200) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=body, status=status, content_type=JSON)
+
+
+def _refusal(refused: HttpError) -> web.Response:
+    return web.Response(body=refused.body, status=refused.status, content_type=JSON, headers=refused.headers)
+
+
+def _mistake(broke: Exception, request_id: str, route: Route) -> web.Response:
+    """A mistake of ours, logged by place and type alone: messages and values may hold a prompt."""
+    frames = traceback.extract_tb(broke.__traceback__)
+    where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+    _log.error("mistake", request_id=request_id, route=route.path, error=type(broke).__name__, where=where)
+    message = f"Something went wrong inside the gateway. Name the request id {request_id} when you report it."
+    return web.Response(
+        body=error_body(message, kind="api_error", code="internal_error"), status=500, content_type=JSON
+    )
+
+
+async def _nowhere(request: web.Request, _: Visit) -> web.StreamResponse:
+    allowed: set[str] = set()
+    for resource in request.app.router.resources():
+        methods = {route.method for route in resource}
+        if "*" not in methods:
+            allowed |= (await resource.resolve(request))[1]
+    if allowed:
+        raise WrongMethod(tuple(sorted(allowed)))
+    raise HttpError(404, "There is nothing at this path. The API starts at /v1/chat/completions.", code="unknown_path")

@@ -1,0 +1,405 @@
+"""The handlers that make calls: chat completions and tickets.
+
+`auto` and tickets take two calls: the cheap model sorts, the policy picks an arm, the arm's model writes. Both are
+held, made and settled alike. A named model that has a price is passed through and charged the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+import structlog
+from aiohttp import web
+from msgspec.structs import replace
+
+from ledger.budgets import Period, period_of
+from ledger.errors import BudgetSpent, InvalidInput, UnpricedModel
+from ledger.events import CallSettled, Event
+from ledger.money import text
+from ledger.prices import Price, moment_of
+from ledger.projections import State
+from router import classify, settlement
+from router.calls import Calls, Done
+from router.chat_reply import first_text, spliced
+from router.chat_request import (
+    AUTO,
+    ChatRequest,
+    last_user_text,
+    read_request,
+    ticket_fields,
+    ticket_request,
+    upstream_body,
+)
+from router.classify import TicketReading
+from router.config import Config
+from router.doors import JSON, Visit
+from router.errors import BadRequest, HttpError, Overloaded, QuotaSpent, UpstreamError, of_unpriced
+from router.event_stream import error_frame
+from router.keys import private_ticket_id
+from router.settlement import Asked, Order
+from router.split import Decision, Policy, TicketView
+
+TIME_HEADER = "x-halfpenny-time"
+SLOW_CLIENT_BYTES = 2**16  # unsent bytes from which a write is watched by a clock
+_NO_HEADERS: dict[str, str] = {}
+_encode = msgspec.json.encode
+_log = structlog.stdlib.get_logger()
+
+
+class Sorted(NamedTuple):
+    """What the classification call came to: the reading, and the call itself where one was settled."""
+
+    reading: TicketReading
+    call: Done | None
+
+
+class Routed(NamedTuple):
+    """How a ticket came to its arm."""
+
+    sorted: Sorted
+    decision: Decision
+
+
+class Gateway:
+    """Handlers over one ledger and one provider. What `submit` returns is awaited until the event is durable."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        submit: Callable[[Event], Awaitable[None]],
+        calls: Calls,
+        policy: Policy,
+        config: Config,
+        pepper: bytes,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._state, self._submit, self._calls = state, submit, calls
+        self._policy, self._config, self._pepper = policy, config, pepper
+        self._now, self._new_id = now, new_id
+        self._periods: dict[str, Period] = {}  # by zone
+        self.in_flight: set[asyncio.Task[object]] = set()
+        self.is_draining = False
+
+    async def create_completion(self, request: web.Request, visit: Visit) -> web.StreamResponse:
+        """POST /v1/chat/completions: OpenAI's contract, streamed and not."""
+        chat = read_request(await request.read())
+        ticket = last_user_text(chat.fields) if chat.model == AUTO else None
+        return await self._in_flight(request, visit, chat, ticket, {})
+
+    async def create_ticket(self, request: web.Request, visit: Visit) -> web.StreamResponse:
+        """POST /v1/tickets: sort a ticket and draft its reply. The answer is a chat completion with ticket_id and draft."""
+        fields, ticket, given = ticket_fields(await request.read())
+        ticket_id = given or f"ticket-{visit.request_id}"
+        chat = ticket_request(fields, ticket, ticket_id, system_prompt=self._config.tickets.system_prompt)
+        return await self._in_flight(request, visit, chat, ticket, {"ticket_id": ticket_id})
+
+    def ticket_id(self, client_id: str, given: str | None) -> str | None:
+        """A ticket's id as it is written: hashed for a client marked private."""
+        client = self._state.clients.get(client_id)
+        if given is None or client is None or not client.private:
+            return given
+        return private_ticket_id(self._pepper, client_id, given)
+
+    def moment(self, request: web.Request) -> datetime:
+        """When a request happens: now, or what it says when a month is replayed. Errors: BadRequest."""
+        said = request.headers.get(TIME_HEADER) if self._config.server.clock == "request" else None
+        if said is None:
+            return self._now()
+        try:
+            return moment_of(said)
+        except InvalidInput as wrong:
+            raise BadRequest(f"Header {TIME_HEADER}: {wrong}", param=TIME_HEADER) from None
+
+    async def _in_flight(
+        self, request: web.Request, visit: Visit, chat: ChatRequest, ticket: str | None, more: dict[str, str]
+    ) -> web.StreamResponse:
+        """Count the call in, make it, answer, and say refusals of budget and price in HTTP."""
+        if self.is_draining:
+            raise Overloaded("The service is stopping.", retry_after_s=5)
+        asked = self._asked(request, visit, chat)
+        if len(self.in_flight) >= self._config.server.max_in_flight:
+            busy = Overloaded(f"{self._config.server.max_in_flight} calls are in flight, which is the limit.")
+            # Not waited for: a refusal under overload has to be fast.
+            self._submit(settlement.refused(asked, "overload", busy, event_id=self._new_id()))
+            raise busy
+        task = asyncio.current_task()
+        if task is not None:
+            self.in_flight.add(task)
+        try:
+            return await self._answer(request, chat, asked, ticket, more)
+        except BudgetSpent as spent:
+            _log.info(
+                "refused", call_id=visit.request_id, client_id=visit.client_id, refusal="budget", scope=spent.scope
+            )
+            raise self._quota_spent(spent, asked) from None
+        except UpstreamError as failed:
+            _log.warning(
+                "upstream", call_id=visit.request_id, client_id=visit.client_id, status=failed.status, code=failed.code
+            )
+            raise
+        finally:
+            if task is not None:
+                self.in_flight.discard(task)
+
+    async def _answer(
+        self,
+        request: web.Request,
+        chat: ChatRequest,
+        asked: Asked,
+        ticket: str | None,
+        more: dict[str, str],
+    ) -> web.StreamResponse:
+        headers = self._forwarded(request)
+        retry = _retry_count(request)
+        routed = None
+        if ticket is not None:
+            routed = await self._route(request, asked, ticket, headers)
+            asked = self._after_sorting(asked, routed)
+        order = await self._order(asked, chat, routed, headers, retry)
+        if chat.stream:
+            return await self._answer_stream(request, order, routed, more)
+        done = await self._calls.complete(order, lambda: _is_gone(request))
+        extra = _extra(order, routed, done.settled, done.cost_usd, more)
+        if more:
+            extra = b'"ticket_id":%b,"draft":%b,%b' % (
+                _encode(more["ticket_id"]),
+                _encode(first_text(done.body)),
+                extra,
+            )
+        shown = {**done.headers, **_shown(order), "x-halfpenny-cost-usd": text(done.cost_usd)}
+        return web.Response(body=spliced(done.body, extra), content_type=JSON, headers=shown)
+
+    async def _answer_stream(
+        self, request: web.Request, order: Order, routed: Routed | None, more: dict[str, str]
+    ) -> web.StreamResponse:
+        client = _StreamClient(request, _shown(order), self._config.server.client_stall_s)
+
+        def closing(settled: CallSettled, cost_usd: Decimal) -> bytes:
+            return _extra(order, routed, settled, cost_usd, more)
+
+        try:
+            await self._calls.stream(order, client, closing)
+        except (HttpError, asyncio.CancelledError) as failed:
+            if not client.is_started:
+                raise
+            stopped = Overloaded("The service is stopping.", retry_after_s=5)
+            await client.write(error_frame((failed if isinstance(failed, HttpError) else stopped).body))
+        await client.end()
+        return client.response
+
+    async def _route(self, request: web.Request, asked: Asked, ticket: str, headers: dict[str, str]) -> Routed:
+        found = await self._sort(request, asked, ticket, headers)
+        view = TicketView(
+            client_id=asked.client_id,
+            call_id=asked.call_id,
+            ticket_class=found.reading.ticket_class,
+            period=asked.period,
+            request_bytes=len(ticket),
+            ticket_id=asked.ticket_id,
+        )
+        return Routed(sorted=found, decision=self._policy(view))
+
+    async def _sort(self, request: web.Request, asked: Asked, ticket: str, headers: dict[str, str]) -> Sorted:
+        """The classification call: a call of its own. One that fails leaves the ticket complex, and says so.
+
+        Errors: BudgetSpent and HttpError for a model without a price, as for any call.
+        """
+        settings = self._config.classifier
+        order = Order(
+            call_id=self._new_id(),
+            client_id=asked.client_id,
+            key_id=asked.key_id,
+            moment=asked.moment,
+            period=asked.period,
+            model=settings.model,
+            body=classify.request_body(
+                ticket,
+                model=settings.model,
+                text_characters=settings.text_characters,
+                max_completion_tokens=settings.max_completion_tokens,
+            ),
+            max_output_tokens=settings.max_completion_tokens,
+            price=await self._price(replace(asked, model=settings.model, purpose="classification")),
+            purpose="classification",
+            ticket_id=asked.ticket_id,
+            more_headers=headers,
+        )
+        try:
+            done = await self._calls.complete(order, lambda: _is_gone(request))
+        except UpstreamError as failed:
+            _log.warning("not_sorted", call_id=order.call_id, status=failed.status, code=failed.code)
+            return Sorted(classify.FAILED, None)
+        return Sorted(classify.read_answer(first_text(done.body)), done)
+
+    def _asked(self, request: web.Request, visit: Visit, chat: ChatRequest) -> Asked:
+        moment, client_id = self.moment(request), visit.client_id
+        return Asked(
+            call_id=visit.request_id,
+            client_id=client_id,
+            key_id=visit.caller.key_id,
+            moment=moment,
+            period=self._period(client_id, moment),
+            model=chat.model,
+            purpose=chat.purpose,
+            ticket_id=self.ticket_id(client_id, chat.ticket_id),
+        )
+
+    def _after_sorting(self, asked: Asked, routed: Routed) -> Asked:
+        """The drafting call begins where sorting ended, which in a replayed month is its stated duration later."""
+        call = routed.sorted.call
+        moment = self._now()
+        if self._config.server.clock == "request":
+            moment = asked.moment + timedelta(seconds=call.settled.duration_s if call else 0.0)
+        model = self._config.arms.model(routed.decision.arm)
+        return replace(asked, moment=moment, period=self._period(asked.client_id, moment), model=model)
+
+    async def _order(
+        self, asked: Asked, chat: ChatRequest, routed: Routed | None, headers: dict[str, str], retry: int | None
+    ) -> Order:
+        price = await self._price(asked)
+        bound = chat.max_output_tokens
+        if bound is None:
+            bound = self._config.output_tokens.of(asked.model)
+            bound = min(bound, price.max_output_tokens or bound)
+        body = upstream_body(
+            chat,
+            model=asked.model,
+            max_output_tokens=bound,
+            asks_stream_usage=self._config.provider.asks_stream_usage,
+        )
+        return Order(
+            call_id=asked.call_id,
+            client_id=asked.client_id,
+            key_id=asked.key_id,
+            moment=asked.moment,
+            period=asked.period,
+            model=asked.model,
+            body=body,
+            max_output_tokens=bound * chat.choices,
+            price=price,
+            stream=chat.stream,
+            choices=chat.choices,
+            wants_usage=chat.wants_usage,
+            purpose=asked.purpose,
+            ticket_id=asked.ticket_id,
+            ticket_class=routed.sorted.reading.ticket_class if routed else None,
+            class_reading=routed.sorted.reading.reading if routed else None,
+            decision=routed.decision if routed else None,
+            client_retry=retry,
+            more_headers=headers,
+        )
+
+    async def _price(self, asked: Asked) -> Price:
+        """The price in force. Errors: HttpError 402 or 404, recorded as a refusal, when there is none."""
+        try:
+            return self._state.prices.price_at(asked.model, asked.moment)
+        except UnpricedModel as unpriced:
+            await self._submit(settlement.refused(asked, "unpriced", unpriced, event_id=self._new_id()))
+            _log.info("refused", call_id=asked.call_id, client_id=asked.client_id, refusal="unpriced")
+            raise of_unpriced(unpriced) from None
+
+    def _period(self, client_id: str, moment: datetime) -> str:
+        """The client's month at a moment; the one found last is usually still the one."""
+        zone = self._state.client(client_id).zone
+        found = self._periods.get(zone)
+        if found is None or not found.start <= moment < found.end:
+            found = self._periods[zone] = period_of(moment, zone)
+        return found.name
+
+    def _quota_spent(self, spent: BudgetSpent, asked: Asked) -> QuotaSpent:
+        zone = self._state.client(asked.client_id).zone
+        own = self._state.account("client", asked.client_id, spent.period, zone)
+        return QuotaSpent(spent, own_settled=text(own.settled), own_held=text(own.held + own.orphaned))
+
+    def _forwarded(self, request: web.Request) -> dict[str, str]:
+        """The simulator's fault switches, where the configuration lets them through; nothing else a client sends."""
+        if not self._config.server.forward_simulate_headers:
+            return _NO_HEADERS
+        return {name: value for name, value in request.headers.items() if name.lower().startswith("x-simulate-")}
+
+
+class _StreamClient:
+    """The client's side of a stream. Its slowness is bounded: one that reads nothing for so long counts as gone."""
+
+    def __init__(self, request: web.Request, headers: dict[str, str], stall_s: float) -> None:
+        self._request, self._stall_s, self._has_left = request, stall_s, False
+        self.is_started = False
+        self.response = web.StreamResponse(headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self.response.content_type = "text/event-stream"
+
+    @property
+    def is_gone(self) -> bool:
+        return self._has_left or _is_gone(self._request)
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes, waiting while the client is slow; upstream waits with it, so nothing piles up here."""
+        if self.is_gone:
+            return
+        try:
+            if not self.is_started:
+                self.is_started = True
+                await self.response.prepare(self._request)
+            transport = self._request.transport
+            if transport is None or transport.get_write_buffer_size() < SLOW_CLIENT_BYTES:
+                await self.response.write(data)
+            else:
+                async with asyncio.timeout(self._stall_s):
+                    await self.response.write(data)
+        except ConnectionError:
+            self._has_left = True
+        except TimeoutError:
+            self._has_left = True
+            if (transport := self._request.transport) is not None:
+                transport.abort()
+
+    async def end(self) -> None:
+        """Close the body, if there is still somebody."""
+        if self.is_started and not self.is_gone:
+            try:
+                await self.response.write_eof()
+            except ConnectionError:
+                self._has_left = True
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _retry_count(request: web.Request) -> int | None:
+    """How often the client's library has tried before; OpenAI's says so in a header. Absent when never."""
+    said = request.headers.get("x-stainless-retry-count", "0")
+    return int(said) or None if said.isascii() and said.isdigit() and len(said) < 4 else None
+
+
+def _shown(order: Order) -> dict[str, str]:
+    shown = {"x-request-id": order.call_id, "x-halfpenny-call-id": order.call_id}
+    if order.decision is not None:
+        shown["x-halfpenny-arm"] = order.decision.arm
+        shown["x-halfpenny-class"] = order.ticket_class or ""
+    return shown
+
+
+def _extra(order: Order, routed: Routed | None, settled: CallSettled, cost_usd: Decimal, more: dict[str, str]) -> bytes:
+    """The gateway's own object: `"halfpenny": {call_id, cost_usd, arm, class, reason, cached}` and what sorting cost."""
+    said: dict[str, object] = {
+        "call_id": order.call_id,
+        "cost_usd": text(cost_usd),
+        "arm": settled.arm,
+        "class": settled.ticket_class,
+        "reason": routed.decision.reason if routed else "the request named the model",
+        "cached": False,
+        **more,
+    }
+    if routed is not None:
+        call = routed.sorted.call
+        said["class_reading"] = routed.sorted.reading.reading
+        said["classification_call_id"] = call.settled.subject if call else None
+        said["classification_cost_usd"] = text(call.cost_usd) if call else None
+    return b'"halfpenny":' + _encode(said)

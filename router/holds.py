@@ -1,0 +1,84 @@
+"""The line in which calls wait, in order, for holds to come free.
+
+A worst-case hold is larger than what the call will cost, so a cap can look full while most of it will come back. A
+call that does not fit waits a bounded time behind those that came before it, and is refused only then, or at
+once when no hold coming free could make room for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from ledger.errors import BudgetSpent
+from ledger.events import CallReserved
+
+Submit = Callable[[CallReserved], Awaitable[None]]  # raises at once when it does not fit; awaited, it is durable
+
+
+class HoldLine:
+    """One line a client; calls in flight are bounded at the door, and so is what waits here. Units: `wait_s` seconds."""
+
+    def __init__(self, submit: Submit, *, wait_s: float) -> None:
+        self._submit, self._wait_s = submit, wait_s
+        self._lines: dict[str, deque[asyncio.Event]] = {}
+
+    async def reserve(self, hold: CallReserved) -> None:
+        """Make the hold durable, waiting for room if need be.
+
+        The check and the hold are one step inside the ledger, so any number of callers at once cannot overdraw.
+        Errors: BudgetSpent with the figures of the last try; WriteFailed.
+        """
+        client = hold.client_id or ""
+        if client not in self._lines:
+            try:
+                durable = self._submit(hold)
+            except BudgetSpent as spent:
+                if not _may_come_free(spent) or self._wait_s <= 0:
+                    raise
+                durable = await self._in_turn(client, hold)
+        else:
+            durable = await self._in_turn(client, hold)
+        await durable
+
+    def came_free(self) -> None:
+        """Say that a hold ended: the first of every line tries again, since lines share the cap of the whole."""
+        for line in self._lines.values():
+            line[0].set()
+
+    async def _in_turn(self, client: str, hold: CallReserved) -> Awaitable[None]:
+        line = self._lines.setdefault(client, deque())
+        turn = asyncio.Event()
+        line.append(turn)
+        deadline = asyncio.get_running_loop().time() + self._wait_s
+        if len(line) == 1:
+            turn.set()  # nobody before us; room may have come free since the first try
+        try:
+            return await self._try_until(deadline, turn, hold)
+        finally:
+            line.remove(turn)
+            if line:
+                line[0].set()
+            else:
+                del self._lines[client]
+
+    async def _try_until(self, deadline: float, turn: asyncio.Event, hold: CallReserved) -> Awaitable[None]:
+        while True:
+            is_last = False
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await turn.wait()
+            except TimeoutError:
+                is_last = True  # one more try, for the figures the refusal states
+            turn.clear()
+            try:
+                return self._submit(hold)
+            except BudgetSpent as spent:
+                if is_last or not _may_come_free(spent):
+                    raise
+
+
+def _may_come_free(spent: BudgetSpent) -> bool:
+    """Whether the call would fit if every call in flight cost nothing."""
+    return spent.held > 0 and spent.settled + spent.orphaned + spent.wanted <= spent.cap
