@@ -74,7 +74,9 @@ def _report_job(path: Path) -> router_commands.Jobs:
 def demo(
     context: typer.Context,
     home: HomeOption = "demo-home",
-    month: Annotated[str, typer.Option(metavar="YYYY-MM", help="Which month's prices: 2025-10 or 2026-10.")] = "2025-10",
+    month: Annotated[
+        str, typer.Option(metavar="YYYY-MM", help="Which month's prices: 2025-10 or 2026-10.")
+    ] = "2025-10",
     seed: Annotated[int, typer.Option(help="The same seed gives the same figures.")] = 7,
 ) -> None:
     """One month of real support tickets through the real gateway against a simulated provider, and the client's report."""
@@ -85,7 +87,9 @@ def demo(
     from router import demo_run  # noqa: PLC0415
 
     stage = demo_run.prepare(Path(home), month, seed)
-    say(f"{len(stage.tickets)} tickets of {month}: simulated provider and gateway on loopback, ledger in {stage.home.path}")
+    say(
+        f"{len(stage.tickets)} tickets of {month}: simulated provider and gateway on loopback, ledger in {stage.home.path}"
+    )
     with demo_run.progress(len(stage.tickets)) as on_ticket:
         sent = demo_run.perform(stage, seed, on_ticket)
     demo_run.finish(stage, month)
@@ -96,7 +100,7 @@ def demo(
     for name, path in built.paths.items():
         if name != "manifest.json":
             print(f"  {path}")
-    say(f"\nNext:  halfpenny query 'SELECT * FROM savings' --home {home}")
+    say(f"\nNext:  halfpenny query 'FROM savings' --home {home}")
     say(f"       halfpenny verify --home {home}   halfpenny status --home {home}   halfpenny events tail --home {home}")
 
 

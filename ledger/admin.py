@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypedDict
 
 from ledger import events as e
 from ledger.budgets import WHOLE, zone
@@ -31,7 +32,14 @@ class Stamp:
 
 
 def client_added(
-    stamp: Stamp, client_id: str, *, name: str | None, currency: str, zone_name: str, edit_rate: str | None, private: bool
+    stamp: Stamp,
+    client_id: str,
+    *,
+    name: str | None,
+    currency: str,
+    zone_name: str,
+    edit_rate: str | None,
+    private: bool,
 ) -> e.ClientAdded:
     """A new client. Errors: InvalidInput for the id, zone or currency; BadMoney for the rate."""
     if not _CLIENT_ID.match(client_id):
@@ -109,7 +117,9 @@ def new_price(
 ) -> Price:
     """A price as typed; a cached rate not given is the full one. Errors: BadMoney, BadMoment."""
     if not source.strip():
-        raise InvalidInput("A price needs its source. Say where it was read, like --source 'provider page, 2026-10-01'.")
+        raise InvalidInput(
+            "A price needs its source. Say where it was read, like --source 'provider page, 2026-10-01'."
+        )
     return Price(
         price_id=price_id(model, valid_from, taken),
         provider=provider,
@@ -135,8 +145,22 @@ def baseline_set(stamp: Stamp, baseline_id: str, price: Price) -> e.BaselineSet:
     )
 
 
-def _rate_fields(found: Rates) -> dict[str, str]:
-    return {f"rate_{bucket}": text(rate) for bucket, rate in found._asdict().items()}
+class _RateFields(TypedDict):
+    rate_uncached_input: str
+    rate_cache_read: str
+    rate_cache_write: str
+    rate_plain_output: str
+    rate_reasoning: str
+
+
+def _rate_fields(found: Rates) -> _RateFields:
+    return {
+        "rate_uncached_input": text(found.uncached_input),
+        "rate_cache_read": text(found.cache_read),
+        "rate_cache_write": text(found.cache_write),
+        "rate_plain_output": text(found.plain_output),
+        "rate_reasoning": text(found.reasoning),
+    }
 
 
 def fx_recorded(stamp: Stamp, base: str, quote: str, rate: str, *, on: str, source: str) -> e.FxRecorded:
@@ -160,7 +184,9 @@ def key_issued(stamp: Stamp, key_id: str, hashed: str, *, role: e.Role, client_i
     if role == "admin" and client_id is not None:
         raise InvalidInput("An admin key belongs to no client. Leave the client out, or choose another role.")
     if role != "admin" and client_id is None:
-        raise InvalidInput(f"A key with role {role} belongs to a client. Name one: halfpenny key issue CLIENT --role {role}.")
+        raise InvalidInput(
+            f"A key with role {role} belongs to a client. Name one: halfpenny key issue CLIENT --role {role}."
+        )
     return e.KeyIssued(
         id=stamp.event_id, subject=key_id, client_id=client_id, time=stamp.now, role=role, key_hash=hashed
     )

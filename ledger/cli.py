@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ledger.projections import State
 
 
-
 @dataclass(frozen=True, slots=True)
 class Doors:
     """How commands reach a service that has the lock; the front door fills it, since the ledger speaks no HTTP."""
@@ -43,7 +42,14 @@ budget = typer.Typer(no_args_is_help=True, help="Monthly caps.")
 baseline = typer.Typer(no_args_is_help=True, help="What the old bot would have paid.")
 fx = typer.Typer(no_args_is_help=True, help="Dated exchange rates.")
 PANEL = "Administration"
-for name, group in (("client", client), ("key", key), ("price", price), ("budget", budget), ("baseline", baseline), ("fx", fx)):
+for name, group in (
+    ("client", client),
+    ("key", key),
+    ("price", price),
+    ("budget", budget),
+    ("baseline", baseline),
+    ("fx", fx),
+):
     app.add_typer(group, name=name, rich_help_panel=PANEL)
 
 ROLES = ("app", "agent", "client", "admin")
@@ -192,10 +198,14 @@ def price_add(
     output: Annotated[str, typer.Option(help="USD per million output tokens.")],
     source: Annotated[str, typer.Option(help="Where the price was read.")],
     home: HomeOption = DEFAULT_HOME,
-    cache_read: Annotated[str | None, typer.Option(help="USD per million cached input tokens; default: as input.")] = None,
+    cache_read: Annotated[
+        str | None, typer.Option(help="USD per million cached input tokens; default: as input.")
+    ] = None,
     provider: Annotated[str, typer.Option(help="Who bills it.")] = "global_api",
     valid_from: ValidFrom = None,
-    valid_to: Annotated[str | None, typer.Option(metavar="DATE", help="When it ends; default: at the next price.")] = None,
+    valid_to: Annotated[
+        str | None, typer.Option(metavar="DATE", help="When it ends; default: at the next price.")
+    ] = None,
 ) -> None:
     """List a price, like: halfpenny price add mistralai/Mistral-Small --input 0.15 --output 0.60 --source 'price page'."""
     from ledger import admin  # noqa: PLC0415
@@ -234,7 +244,10 @@ def budget_set(
     if (amount is None) != lift:
         raise typer.BadParameter("Say either an AMOUNT or --lift.")
     write(context, existing(Path(home)), admin.budget_set(stamp(), scope, amount, hard=hard, valid_from=valid_from))
-    say(f"Budget of {scope}: " + ("no cap." if amount is None else f"{amount} USD a month, {'hard' if hard else 'soft'}."))
+    say(
+        f"Budget of {scope}: "
+        + ("no cap." if amount is None else f"{amount} USD a month, {'hard' if hard else 'soft'}.")
+    )
 
 
 @budget.command("show")

@@ -46,7 +46,11 @@ def events_tail(
         time.sleep(_POLL_S)
         news = [event for event in read_all(at, after=position) if (event.sequence or 0) > position]
         for event in news:
-            print(json.dumps(_whole(event)) if form is Format.json else "  ".join(str(v) for v in _row(event, form).values()))
+            print(
+                json.dumps(_whole(event))
+                if form is Format.json
+                else "  ".join(str(v) for v in _row(event, form).values())
+            )
         position = news[-1].sequence or position if news else position
 
 
@@ -153,7 +157,10 @@ def status(home: HomeOption = DEFAULT_HOME, form: FormatOption = Format.table) -
         return
     say(f"{at.path}: {state.position} events; service: {found['service'] or 'not running'}")
     show(found["spend"], form, empty="No call yet.")
-    for name, rows in (("Open holds", found["holds"]), ("Orphaned holds: their end is unknown, they count in full", found["orphans"])):
+    for name, rows in (
+        ("Open holds", found["holds"]),
+        ("Orphaned holds: their end is unknown, they count in full", found["orphans"]),
+    ):
         if rows:
             say(f"{name}: {len(rows)}")
             show(rows[:20], form)

@@ -21,7 +21,9 @@ def month_closed(state: State, stamp: Stamp, client_id: str, period: str) -> Mon
         raise InvalidInput(f"{period} of {client_id} ends at {month.end:%Y-%m-%dT%H:%M:%SZ}. Close it after that.")
     open_holds = sum(hold.client_id == client_id and hold.period == period for hold in state.holds.values())
     if open_holds:
-        raise InvalidInput(f"{open_holds} calls of {period} are still in flight for {client_id}. Close the month when they have ended.")
+        raise InvalidInput(
+            f"{open_holds} calls of {period} are still in flight for {client_id}. Close the month when they have ended."
+        )
     total = state.total(client_id, period)
     return MonthClosed(
         id=stamp.event_id,

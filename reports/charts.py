@@ -166,7 +166,7 @@ class _Frame:
 
 def bars(found: Sequence[Bar], scale: Scale, legend: Sequence[Key], colours: Sequence[str], p: Palette) -> str:
     """Stacked bars with a dashed baseline. Shapes: `colours` one for each value of a bar, from below."""
-    frame = _Frame(scale, height=236, right=WIDTH - MARGIN)
+    frame = _Frame(scale, height=262, right=WIDTH - MARGIN)
     slot = frame.slot(len(found))
     drawn = [_legend(legend, frame.left, p), *frame.drawn(p)]
     for place, bar in enumerate(found):
@@ -209,7 +209,7 @@ def _stairs(found: Sequence[Bar], frame: _Frame, p: Palette) -> str:
 def waterfall(found: Sequence[Fall], scale: Scale, p: Palette) -> str:
     """Rows from the baseline down to the spend, each hanging where the one before ended; the longest takes the width."""
     most = max(max(fall.start, fall.end) for fall in found) or Decimal(1)
-    left, right, row = 214.0, WIDTH - 92, 29
+    left, right, row = 214.0, WIDTH - 92, 31
     bottom = row * len(found) + 4
     colour = {"baseline": p.baseline, "saved": p.saved, "more": p.more, "spend": p.lane(0)}
 
@@ -224,7 +224,7 @@ def waterfall(found: Sequence[Fall], scale: Scale, p: Palette) -> str:
         drawn.append(_text(x_of(tick), bottom + 16, label, p.muted, "middle"))
     for place, fall in enumerate(found):
         low, high = sorted((fall.start, fall.end))
-        x, y = x_of(low), row * place + 5
+        x, y = x_of(low), row * place + 6
         wide = max(x_of(high) - x, 1.0)
         drawn.append(
             f"<g><title>{escape(fall.label)}: {escape(fall.words)}</title>"

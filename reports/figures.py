@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ledger.money import ZERO, round_half_up
 
 Z95 = Decimal("1.959963984540054")  # two-sided 95 % of the normal distribution
-SHARE_PLACES = 4
+SHARE_PLACES = 3  # a tenth of a percent: what is printed, so that no share is rounded twice
 _WIDE = Context(prec=50)
 _PLACES = {
     "BIF": 0,

@@ -1,7 +1,7 @@
 """The report as values: what report.json holds, and the only thing the renderers read.
 
 Exact USD are texts (`*_usd`), since they have up to twelve decimals; printed amounts are
-Decimals in the report's currency, already rounded; shares are 0..1. Nothing here depends on
+Decimals in the report's currency, already rounded; shares are 0..1, rounded to the tenth of a percent that is printed. Nothing here depends on
 the wall clock, on random ids or on the order in which calls ran: two homes with the same facts
 give the same bytes. The published shape is schemas/report.v1.json.
 """

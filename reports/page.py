@@ -143,7 +143,7 @@ def _tiles(report: Report, style: Style) -> tuple[Tile, ...]:
         ),
         Tile(
             "Budget used",
-            style.percent(budget.used_share, 0),
+            style.percent(budget.used_share),
             f"of {style.money(budget.cap)}{hardness}",
             _budget_tone(report),
         )
@@ -190,14 +190,16 @@ def _money_sections(report: Report, style: Style) -> tuple[Section, ...]:
     baseline = model_name(report.baseline.model) if report.baseline else ""
     against = f" against the {baseline} baseline" if baseline else ""
     alt = f"Bars: spend of each day by model. {'Dashed line: what the same tokens cost at the baseline.' if baseline else ''}"
+    bill = Section("The bill", (_bill(report, style),))
     daily = Section(f"Spend by day{against}", (Block("chart", chart="daily", alt=alt), *_unknown_note(report, style)))
     if not report.steps:
-        return (daily,)
+        return (daily, bill)
     steps = "; ".join(f"{style.money(step.amount, sign=step.kind == 'line')}" for step in report.steps)
     heading = "Where the saving came from" if (report.totals.saved or 0) > 0 else "From the baseline to the spend"
     return (
         daily,
         Section(heading, (Block("chart", chart="waterfall", alt=f"Steps from the baseline to the spend: {steps}."),)),
+        bill,
     )
 
 
@@ -248,7 +250,7 @@ def _quality_sections(report: Report, style: Style) -> tuple[Section, ...]:
 
 
 def _table_sections(report: Report, style: Style) -> tuple[Section, ...]:
-    found = [Section("The bill", (_bill(report, style),)), Section("Replies by arm", (_arms(report, style),))]
+    found = [Section("Replies by arm", (_arms(report, style),))]
     if report.weeks:
         found.append(Section("Edits by week", (_weeks(report, style),)))
     found += [
@@ -368,7 +370,7 @@ def _unknowns(report: Report, style: Style) -> Block:
         (f"Calls refused before they were made{f': {kinds}' if kinds else ''}", refused, "–"),
         ("Replies nobody has reported on yet", u.replies_without_human, "–"),
     )
-    rows = tuple(Row((what, style.count(count), amount)) for what, count, amount in found)
+    rows = tuple(Row((what, style.count(count), amount if count else "–")) for what, count, amount in found)
     return Block("table", head=("What", "How many", "Amount"), rows=rows)
 
 

@@ -27,6 +27,7 @@ from aiohttp import web
 from ledger.errors import HomeError, WriteFailed
 from ledger.events import Event
 from ledger.home import Home
+from ledger.journal import Limits
 from ledger.projections import State
 from ledger.store import Ledger
 from router import split
@@ -256,7 +257,14 @@ def run(
     """
     _log_as_json(config.server.log_level)
     pepper, admin_token = home.pepper(), home.admin_token()
-    ledger = Ledger.open(home.path, clock=now_utc, is_service=True, on_failure=end_at_once, on_trouble=_sealing_trouble)
+    ledger = Ledger.open(
+        home.path,
+        clock=now_utc,
+        is_service=True,
+        limits=Limits(events=config.journal.rotate_events, seconds=config.journal.rotate_seconds),
+        on_failure=end_at_once,
+        on_trouble=_sealing_trouble,
+    )
     try:
         service = build(
             ledger,

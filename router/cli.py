@@ -31,7 +31,8 @@ PortOption = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Instead of the configured one; 0 takes a free one.")
 ]
 ClockOption = Annotated[
-    str | None, typer.Option(help="wall, or request: a call's moment is its x-halfpenny-time header, to replay a month.")
+    str | None,
+    typer.Option(help="wall, or request: a call's moment is its x-halfpenny-time header, to replay a month."),
 ]
 
 
@@ -102,9 +103,13 @@ def run_service(
 @app.command(rich_help_panel=PANEL)
 def simulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8485,
-    log: Annotated[Path | None, typer.Option(help="Where to write what would be billed, a JSON line a request.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Where to write what would be billed, a JSON line a request.")
+    ] = None,
     seed: int = 7,
-    mode: Annotated[str, typer.Option(help="fast answers at once and states the duration; real takes its time.")] = "fast",
+    mode: Annotated[
+        str, typer.Option(help="fast answers at once and states the duration; real takes its time.")
+    ] = "fast",
     chunk_words: Annotated[int, typer.Option(min=1, help="Words a chunk of a streamed reply.")] = 15,
     fault: Annotated[list[str] | None, typer.Option(help="NAME=SHARE[@MODEL], like 429=0.01; may be repeated.")] = None,
 ) -> None:

@@ -121,6 +121,13 @@ class Budget(_Section, frozen=True, kw_only=True):
     wait_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
 
 
+class Journal(_Section, frozen=True, kw_only=True):
+    """When a journal file is left for the next and sealed: at so many events or so long after its first. Units: seconds."""
+
+    rotate_events: Positive = 20_000
+    rotate_seconds: Seconds = 60.0
+
+
 class Tickets(_Section, frozen=True, kw_only=True):
     """How POST /v1/tickets asks for a draft."""
 
@@ -140,6 +147,7 @@ class Config(_Section, frozen=True, kw_only=True):
     output_tokens: OutputTokens = OutputTokens()
     policy: Policy = Policy()
     budget: Budget = Budget()
+    journal: Journal = Journal()
     tickets: Tickets = Tickets()
     reports: Mapping[str, Any] = msgspec.field(default_factory=dict)
 

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 import aiohttp
 import openai
 
-from router.demo_sources import DemoSources
 from router.demo_tickets import (
+    DemoSources,
     DemoTicket,
     HumanEdit,
     coherence_score,

@@ -37,7 +37,7 @@ CLIENT = "acme"
 CLIENT_NAME = "Quillmere GmbH"
 ZONE = "Europe/Berlin"
 EDIT_USD_PER_HOUR = "27.20"
-BUDGET_USD = "320"
+BUDGET_USD = "340"
 MARKER = "DEMO"  # a home with this file in it is the demo's own, to be made anew
 _CHUNK_WORDS = 100  # a streamed reply in some thirty chunks: the client spends a quarter of a millisecond on each
 _START_S = 30.0
@@ -83,7 +83,13 @@ def prepare(path: Path, month: str, seed: int) -> Stage:
     try:
         ledger.append_now(
             admin.client_added(
-                stamp(), CLIENT, name=CLIENT_NAME, currency="USD", zone_name=ZONE, edit_rate=EDIT_USD_PER_HOUR, private=False
+                stamp(),
+                CLIENT,
+                name=CLIENT_NAME,
+                currency="USD",
+                zone_name=ZONE,
+                edit_rate=EDIT_USD_PER_HOUR,
+                private=False,
             )
         )
         ledger.append_now(
@@ -197,7 +203,12 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
     from rich.console import Console  # noqa: PLC0415 - only for people
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
         task = bar.add_task("tickets", total=total)
         yield lambda: bar.advance(task)

@@ -6,27 +6,10 @@ Where they come from and under which licences: demo/ATTRIBUTION.md.
 import csv
 import gzip
 import io
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TicketText:
-    """A question as a customer wrote it. Shapes: source is banking77 or clinc150, intent theirs."""
-
-    source: str
-    intent: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoSources:
-    """What a demo month is made of. Shapes: texts differ from one another; articles start with their heading."""
-
-    tickets: tuple[TicketText, ...]
-    rules: str
-    articles: tuple[str, ...]
+from router.demo_tickets import DemoSources, TicketText
 
 
 def parse_knowledge(text: str) -> tuple[str, tuple[str, ...]]:

@@ -15,7 +15,6 @@ from itertools import accumulate
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from router.demo_sources import DemoSources
 from router.reply_prose import prose
 from router.seeded import digest, lognormal, lognormal_with_mean, pick, slot, unit
 from router.simulation import BYTES_PER_TOKEN, TicketTruth, true_class
@@ -56,6 +55,24 @@ _OWN_REPLY_BYTES = 900
 
 _COHERENCE = {_MEDIUM: (0.84, 0.14), _LARGE: (0.91, 0.08)}
 SCORED_SHARE = 0.10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketText:
+    """A question as a customer wrote it. Shapes: source is banking77 or clinc150, intent theirs."""
+
+    source: str
+    intent: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoSources:
+    """What a demo month is made of. Shapes: texts differ from one another; articles start with their heading."""
+
+    tickets: tuple[TicketText, ...]
+    rules: str
+    articles: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ class StreamScan:
     def __init__(self, *, choices: int, wants_usage: bool) -> None:
         self._choices, self._wants_usage = choices, wants_usage
         self._tail = b""
-        self._ends_in_cr = False
+        self._ended_in_cr = self._has_begun = False
         self._finished: set[object] = set()
         self._reasons: list[object] = []
         self._held: list[bytes] = []
@@ -121,9 +121,7 @@ class StreamScan:
         return b"".join((*held, DONE))
 
     def _whole_events(self, block: bytes) -> bytes:
-        if self._is_first and not self._tail and block.startswith(_BOM):
-            block = block[len(_BOM) :]
-        if b"\r" in block or self._ends_in_cr:
+        if b"\r" in block or self._ended_in_cr:
             block = self._with_newlines(block)
         if self._tail:
             block = self._tail + block
@@ -133,15 +131,16 @@ class StreamScan:
         self._tail = block[end:]
         if len(self._tail) > EVENT_BYTES_AT_MOST:
             raise BrokenStream("an event has no end")
-        return block[:end]
+        if self._has_begun or not end:
+            return block[:end]
+        self._has_begun = True
+        return block[:end].removeprefix(_BOM)
 
     def _with_newlines(self, block: bytes) -> bytes:
-        """CRLF and CR line ends as LF; a CR at the very end waits, since an LF may follow."""
-        if self._ends_in_cr:
-            block = b"\r" + block
-        self._ends_in_cr = block.endswith(b"\r")
-        if self._ends_in_cr:
-            block = block[:-1]
+        """CRLF and CR line ends as LF; an LF at the very start belongs to a CR before it."""
+        if self._ended_in_cr:
+            block = block.removeprefix(b"\n")
+        self._ended_in_cr = block.endswith(b"\r")
         return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _read_events(self, events: bytes) -> bytes:

@@ -160,6 +160,7 @@ def outlook(volume: Volume, at_s: float) -> Outlook:
     prior = BURST_PRIOR_DAYS * per_day
     lately = volume.burst_due * fade + so_far - volume.burst_due_at
     burst = (volume.burst_seen * fade + prior * period) / (lately + prior) - period
+    burst = max(burst, 0.0)  # quiet days are the rule between bursts, and foretell none
     lasting = BURST_DAYS * (1.0 - math.exp(-days_left / BURST_DAYS))
     mean = rest * period + burst * lasting * per_day
     day_variance = volume.day_sigma**2 * CORRELATED_DAYS

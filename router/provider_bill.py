@@ -53,7 +53,9 @@ def read_bill(path: Path) -> dict[str, Billed]:
             request_id = row["request_id"]
             if request_id in bill:
                 raise ValueError(f"{path} bills {request_id} twice")
-            bill[request_id] = Billed(row["model"], row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"])
+            bill[request_id] = Billed(
+                row["model"], row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]
+            )
     return bill
 
 
@@ -82,11 +84,20 @@ def _count(found: Comparison, event: CallSettled, request_id: str, billed: Bille
     rates = rates_of(price)
     uncached = billed.prompt_tokens - billed.cached_tokens
     cost = (
-        uncached * rates.uncached_input + billed.cached_tokens * rates.cache_read + billed.completion_tokens * rates.plain_output
+        uncached * rates.uncached_input
+        + billed.cached_tokens * rates.cache_read
+        + billed.completion_tokens * rates.plain_output
     ) * TOKENS_PER_PRICE
-    ours = (event.response_model, event.usage_input_tokens, event.usage_cache_read_input_tokens or 0, event.usage_output_tokens)
+    ours = (
+        event.response_model,
+        event.usage_input_tokens,
+        event.usage_cache_read_input_tokens or 0,
+        event.usage_output_tokens,
+    )
     if ours != tuple(billed) or Decimal(event.cost_usd) != cost:
-        found.differences.append(f"{request_id}: ledger {ours} {event.cost_usd} USD, provider {tuple(billed)} {text(cost)} USD")
+        found.differences.append(
+            f"{request_id}: ledger {ours} {event.cost_usd} USD, provider {tuple(billed)} {text(cost)} USD"
+        )
         return
     found.calls += 1
     found.tokens += billed.prompt_tokens + billed.completion_tokens

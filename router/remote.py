@@ -22,7 +22,9 @@ class ServiceUnreachable(HomeError):
     """A process holds the home but does not answer at the address it left."""
 
     def __init__(self, home: Home, url: str, why: str) -> None:
-        super().__init__(f"The service of {home.path} at {url} does not answer: {why}. Wait for its start, or stop it and try again.")
+        super().__init__(
+            f"The service of {home.path} at {url} does not answer: {why}. Wait for its start, or stop it and try again."
+        )
 
 
 def service_url(home: Home) -> str | None:

@@ -26,7 +26,6 @@ from ledger.usage import UnknownUsage, Usage
 from router.classify import Reading
 from router.split import Decision
 
-TOKENS_AT_MOST = 2**53  # what an event can hold
 SECONDS_AT_MOST = 999_999.0
 # An alias that answers under the name of a dated snapshot of itself: gpt-4o as gpt-4o-2024-08-06.
 _SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
@@ -137,7 +136,7 @@ def settled(
     """
     served, anomaly = _served_price(hold, price, ending.response_model, prices, served_names)
     charged, doubt = _believed(hold, served, ending)
-    usage = ending.usage if isinstance(ending.usage, Usage) and _is_recordable(ending.usage) else None
+    usage = ending.usage if isinstance(ending.usage, Usage) else None
     source: UsageSource = "estimated" if charged is None else "reported"
     lines = (None,) * 5 if charged is None else tuple(map(text, charged.lines))
     return CallSettled(
@@ -286,18 +285,12 @@ def _believed(hold: CallReserved, served: Price | None, ending: Ending) -> tuple
     usage = ending.usage
     if isinstance(usage, UnknownUsage):
         return None, f"usage_{usage.why}"
-    if not _is_recordable(usage):
-        return None, "usage_absurd"
     if usage.input_tokens == 0 or (usage.output_tokens == 0 and ending.has_output):
         return None, "zero_usage"
     if served is None:
         return None, "served_unpriced_model"
     charged = charge(usage, served.rates)
     if charged.total >= LIMIT:
-        return None, "usage_absurd"
+        return None, "usage_excessive"
     is_over = usage.input_tokens > hold.input_bytes or usage.output_tokens > hold.max_output_tokens
     return charged, "over_hold" if is_over else None
-
-
-def _is_recordable(usage: Usage) -> bool:
-    return usage.input_tokens <= TOKENS_AT_MOST and usage.output_tokens <= TOKENS_AT_MOST
