@@ -10,12 +10,14 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from ledger.errors import BudgetSpent, Damage, HomeError, InvalidInput, LedgerError, NotFound, UnpricedModel
+from ledger.money import text
 
 
 class Format(StrEnum):
@@ -70,7 +72,7 @@ def say(line: str) -> None:
 def show(rows: Sequence[Mapping[str, object]], form: Format = Format.table, *, empty: str = "Nothing yet.") -> None:
     """Print rows on stdout as a table, as JSON or as CSV; all rows have the same keys in the same order."""
     if form is Format.json:
-        print(json.dumps(list(rows), indent=1, default=str, ensure_ascii=False))
+        print(json.dumps(list(rows), indent=1, default=_plain, ensure_ascii=False))
     elif form is Format.csv:
         if rows:
             writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -82,8 +84,10 @@ def show(rows: Sequence[Mapping[str, object]], form: Format = Format.table, *, e
         _table(rows)
 
 
-def _plain(value: object) -> str:
-    return "" if value is None else str(value)
+def _plain(value: object, absent: str = "") -> str:
+    if isinstance(value, Decimal):
+        return text(value)
+    return absent if value is None else str(value)
 
 
 def _table(rows: Sequence[Mapping[str, object]]) -> None:
@@ -94,8 +98,8 @@ def _table(rows: Sequence[Mapping[str, object]]) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name, value in rows[0].items():
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
         table.add_column(name, justify="right" if numeric or name.endswith(("_usd", "_s")) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text("—" if value is None else str(value)) for value in row.values()))
+        table.add_row(*(Text(_plain(value, "—")) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -44,8 +44,8 @@ def _baseline(report: Report, style: Style) -> Note:
     )
     return (
         "Baseline",
-        f"Method “repriced”: the tokens of every measured call at the frozen prices {price.price_id} ({price.uncached_input} USD in, "
-        f"{price.cache_read} cached, {price.plain_output} out per million tokens). Classification is included, since the old setup "
+        f"Method “repriced”: the tokens of every measured call at the frozen prices {price.price_id} ({style.rate(price.uncached_input)} USD in, "
+        f"{style.rate(price.cache_read)} cached, {style.rate(price.plain_output)} out per million tokens). Classification is included, since the old setup "
         f"paid {model} for it too. Tokens are counted by the tokenisers of the models that answered; {model} would count somewhat "
         f"differently, and by how much is not measured here.{omitted}",
     )

@@ -377,7 +377,7 @@ def _unknowns(report: Report, style: Style) -> Block:
 def _prices(report: Report, style: Style) -> Block:
     rows = []
     for price in (*report.prices, *((report.baseline,) if report.baseline else ())):
-        since = f"{style.day(price.valid_from.date())} {price.valid_from.year}"
+        since = f"{style.day(price.valid_from.date())}\u00a0{price.valid_from.year}"
         role = "baseline" if price is report.baseline else style.plural(price.calls or 0, "call", "calls")
         source = legible(price.source) + (f" (read {legible(price.retrieved_at, 40)})" if price.retrieved_at else "")
         rows.append(

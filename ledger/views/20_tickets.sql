@@ -8,26 +8,26 @@ SELECT
     client_id,
     ticket_id,
     min(period) AS period,
-    min(time) FILTER (type = 'halfpenny.call.reserved.v1') AS first_call_at,
-    arg_max(ticket_class, sequence) FILTER (type = 'halfpenny.call.settled.v1' AND purpose = 'generation' AND outcome IN ('ok', 'client_gone'))
+    min(time) FILTER (WHERE type = 'halfpenny.call.reserved.v1') AS first_call_at,
+    arg_max(ticket_class, sequence) FILTER (WHERE type = 'halfpenny.call.settled.v1' AND purpose = 'generation' AND outcome IN ('ok', 'client_gone'))
         AS ticket_class,
-    arg_max(arm, sequence) FILTER (type = 'halfpenny.call.settled.v1' AND purpose = 'generation' AND outcome IN ('ok', 'client_gone'))
+    arg_max(arm, sequence) FILTER (WHERE type = 'halfpenny.call.settled.v1' AND purpose = 'generation' AND outcome IN ('ok', 'client_gone'))
         AS arm,
     arg_max(coalesce(response_model, request_model), sequence)
-        FILTER (type = 'halfpenny.call.settled.v1' AND purpose = 'generation' AND outcome IN ('ok', 'client_gone')) AS model,
-    arg_max(subject, sequence) FILTER (type = 'halfpenny.call.settled.v1' AND purpose = 'generation' AND outcome IN ('ok', 'client_gone'))
+        FILTER (WHERE type = 'halfpenny.call.settled.v1' AND purpose = 'generation' AND outcome IN ('ok', 'client_gone')) AS model,
+    arg_max(subject, sequence) FILTER (WHERE type = 'halfpenny.call.settled.v1' AND purpose = 'generation' AND outcome IN ('ok', 'client_gone'))
         AS draft_call_id,
-    count(*) FILTER (type = 'halfpenny.call.reserved.v1') AS attempts,
-    count(*) FILTER (type = 'halfpenny.call.settled.v1') AS settled_calls,
-    coalesce(sum(cost_usd) FILTER (type = 'halfpenny.call.settled.v1'), 0::DECIMAL(38, 12)) AS cost_usd,
-    count(*) FILTER (type = 'halfpenny.call.settled.v1' AND usage_source = 'estimated') AS estimated_calls,
-    count(*) FILTER (type = 'halfpenny.draft.edited.v1') AS edits,
-    arg_max(disposition, sequence) FILTER (type = 'halfpenny.draft.edited.v1') AS disposition,
-    arg_max(edit_ratio, sequence) FILTER (type = 'halfpenny.draft.edited.v1') AS edit_ratio,
-    sum(edit_seconds) FILTER (type = 'halfpenny.draft.edited.v1') AS edit_seconds,
-    max(time) FILTER (type = 'halfpenny.draft.edited.v1') AS edited_at,
-    sum(value) FILTER (type = 'halfpenny.score.recorded.v1' AND criterion = 'coherence') AS coherence_sum,
-    count(*) FILTER (type = 'halfpenny.score.recorded.v1' AND criterion = 'coherence') AS coherence_scores
+    count(*) FILTER (WHERE type = 'halfpenny.call.reserved.v1') AS attempts,
+    count(*) FILTER (WHERE type = 'halfpenny.call.settled.v1') AS settled_calls,
+    coalesce(sum(cost_usd) FILTER (WHERE type = 'halfpenny.call.settled.v1'), 0::DECIMAL(38, 12)) AS cost_usd,
+    count(*) FILTER (WHERE type = 'halfpenny.call.settled.v1' AND usage_source = 'estimated') AS estimated_calls,
+    count(*) FILTER (WHERE type = 'halfpenny.draft.edited.v1') AS edits,
+    arg_max(disposition, sequence) FILTER (WHERE type = 'halfpenny.draft.edited.v1') AS disposition,
+    arg_max(edit_ratio, sequence) FILTER (WHERE type = 'halfpenny.draft.edited.v1') AS edit_ratio,
+    sum(edit_seconds) FILTER (WHERE type = 'halfpenny.draft.edited.v1') AS edit_seconds,
+    max(time) FILTER (WHERE type = 'halfpenny.draft.edited.v1') AS edited_at,
+    sum(value) FILTER (WHERE type = 'halfpenny.score.recorded.v1' AND criterion = 'coherence') AS coherence_sum,
+    count(*) FILTER (WHERE type = 'halfpenny.score.recorded.v1' AND criterion = 'coherence') AS coherence_scores
 FROM events
 WHERE ticket_id IS NOT NULL
     AND type IN ('halfpenny.call.reserved.v1', 'halfpenny.call.settled.v1', 'halfpenny.draft.edited.v1', 'halfpenny.score.recorded.v1')

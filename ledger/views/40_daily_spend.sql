@@ -31,16 +31,16 @@ quarters AS (
         outcome = 'ok' AS is_ok,
         usage_source <> 'estimated' AND usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL AS is_measured,
         count(*) AS calls,
-        count(*) FILTER (usage_source = 'estimated') AS estimated_calls,
-        count(*) FILTER (usage_source = 'counted') AS counted_calls,
-        count(*) FILTER (usage_input_tokens IS NULL OR usage_output_tokens IS NULL) AS calls_without_usage,
-        coalesce(sum(usage_input_tokens) FILTER (usage_output_tokens IS NOT NULL), 0) AS input_tokens,
-        coalesce(sum(usage_output_tokens) FILTER (usage_input_tokens IS NOT NULL), 0) AS output_tokens,
-        coalesce(sum(usage_cache_read_input_tokens) FILTER (usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL), 0)
+        count(*) FILTER (WHERE usage_source = 'estimated') AS estimated_calls,
+        count(*) FILTER (WHERE usage_source = 'counted') AS counted_calls,
+        count(*) FILTER (WHERE usage_input_tokens IS NULL OR usage_output_tokens IS NULL) AS calls_without_usage,
+        coalesce(sum(usage_input_tokens) FILTER (WHERE usage_output_tokens IS NOT NULL), 0) AS input_tokens,
+        coalesce(sum(usage_output_tokens) FILTER (WHERE usage_input_tokens IS NOT NULL), 0) AS output_tokens,
+        coalesce(sum(usage_cache_read_input_tokens) FILTER (WHERE usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL), 0)
             AS cache_read_tokens,
-        coalesce(sum(usage_cache_write_input_tokens) FILTER (usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL), 0)
+        coalesce(sum(usage_cache_write_input_tokens) FILTER (WHERE usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL), 0)
             AS cache_write_tokens,
-        coalesce(sum(usage_reasoning_output_tokens) FILTER (usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL), 0)
+        coalesce(sum(usage_reasoning_output_tokens) FILTER (WHERE usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL), 0)
             AS reasoning_tokens,
         sum(cost_usd) AS cost_usd,
         coalesce(sum(cost_uncached_input_usd), 0::DECIMAL(38, 12)) AS cost_uncached_input_usd,

@@ -52,8 +52,8 @@ SELECT
     period,
     any_value(baseline_id) AS baseline_id,
     sum(calls)::BIGINT AS calls,
-    coalesce(sum(calls) FILTER (baseline_usd IS NULL), 0)::BIGINT AS calls_without_baseline,
-    coalesce(sum(cost_usd) FILTER (baseline_usd IS NULL), 0::DECIMAL(38, 12)) AS cost_without_baseline_usd,
+    coalesce(sum(calls) FILTER (WHERE baseline_usd IS NULL), 0)::BIGINT AS calls_without_baseline,
+    coalesce(sum(cost_usd) FILTER (WHERE baseline_usd IS NULL), 0::DECIMAL(38, 12)) AS cost_without_baseline_usd,
     sum(cost_usd) AS spend_usd,
     sum(baseline_usd) AS baseline_usd,
     sum(baseline_usd) - sum(cost_usd) AS saved_usd

@@ -4,7 +4,7 @@ SELECT
     arm,
     quantile_disc(duration_s, 0.5) AS p50_s,
     quantile_disc(duration_s, 0.95) AS p95_s,
-    count(*) FILTER (duration_source = 'simulated') AS simulated
+    count(*) FILTER (WHERE duration_source = 'simulated') AS simulated
 FROM events
 WHERE type = 'halfpenny.call.settled.v1' AND client_id = $client AND period = $period AND purpose = 'generation' AND outcome = 'ok'
 GROUP BY ALL
