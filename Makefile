@@ -4,7 +4,7 @@ HOME_DIR ?= demo-home
 MONTH ?= 2025-10
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench-ledger bench-gateway bench-router bench-reports lock clean
+.PHONY: setup demo test lint bench-ledger bench-gateway bench-router bench-reports drill lock clean
 
 setup: .venv/installed
 
@@ -26,7 +26,10 @@ lint: setup
 	$(BIN)/mypy
 
 bench-ledger bench-gateway bench-router bench-reports: bench-%: setup
-	$(BIN)/python bench/$*.py
+	$(BIN)/python -m bench.$*
+
+drill: setup  ## the long fault drills: 20 kills under load, 20 seals beside a reader
+	$(BIN)/python -m bench.drills
 
 lock:  ## make requirements.lock anew; needs pip-tools
 	$(PYTHON) -m piptools compile --quiet --generate-hashes --all-extras --strip-extras --allow-unsafe \

@@ -32,8 +32,8 @@ WINDOW_TICKETS = 800
 REMEMBERED_TICKETS = 60_000
 # Ratings an arm needs before its regression is believed: its mean is then known to about 0.1.
 COLD_RATINGS = 30.0
-# The standard arm's reserve covers the volume not exceeded in 19 of 20 months like this one.
-RESERVE_Z = 1.645
+# The cheapest arm's reserve covers the volume that nine months in ten do not exceed.
+RESERVE_Z = 1.2816
 # A rating is 0..1 and its noise may leave that; beyond this it is a mistake of the sender.
 RATING_RANGE = (-1.0, 2.0)
 
@@ -123,7 +123,7 @@ class State:
     window: list[tuple[Features, int]] = field(default_factory=list)
     window_next: int = 0
     curve: pace.Curve = field(default_factory=pace.Curve)
-    refreshed_s: float = -math.inf
+    refreshed_s: float = 0.0
     is_cold: bool = True
     lambda_: float = 0.0  # quality per USD at which the budget lasts
     target_lambda: float | None = None  # at which target_quality is kept; None: no lambda does
@@ -292,7 +292,7 @@ def _repace(state: State, moment: float) -> None:
     """Lambda and reserve for the money and the tickets left."""
     state.outlook = outlook = forecast.outlook(state.volume, moment)
     curve = state.curve
-    state.lambda_ = pace.expected_shadow_price(curve, state.left_usd, outlook)
     state.reserve_usd = curve.base_usd * outlook.quantile(RESERVE_Z)
+    state.lambda_ = pace.shadow_price(curve, state.left_usd / outlook.tickets)
     if state.config.target_quality is not None:
         state.target_lambda = pace.target_price(curve, state.config.target_quality)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import random
 import signal
 import sys
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -356,7 +358,17 @@ def _guarded_job(job: Job) -> Callable[[], Awaitable[None]]:
     return run_job
 
 
+class _Unquoted(logging.Handler):
+    """What libraries complain of, by its kind and place alone: their texts quote headers and bodies, so keys and prompts."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind, _, trace = record.exc_info or (None, None, None)
+        where = [f"{frame.f_code.co_filename.rpartition('/')[2]}:{line}" for frame, line in traceback.walk_tb(trace)]
+        _log.warning("complaint", of=record.name, error=None if kind is None else kind.__name__, where=where)
+
+
 def _log_as_json(level: str) -> None:
+    logging.getLogger().handlers = [_Unquoted(logging.WARNING)]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -43,7 +43,7 @@ Measure = Literal["measured", "simulated"]
 
 
 class Client(Protocol):
-    """The reader of a stream. `write` never raises: a reader that has left is `is_gone`, and is written to no more."""
+    """The reader of a stream. Writing never raises: a reader that has left is `is_gone`, and is written to no more."""
 
     @property
     def is_gone(self) -> bool: ...
@@ -52,6 +52,8 @@ class Client(Protocol):
     def is_started(self) -> bool: ...
 
     async def write(self, data: bytes) -> None: ...
+
+    async def finish(self, data: bytes) -> None: ...
 
 
 class Done(Struct, frozen=True, kw_only=True):
@@ -267,7 +269,7 @@ class Calls:
         if not scan.is_complete:
             await answer.close()
             raise CallFailed(self._stream_error(scan, lost))
-        await client.write(scan.closing(closing(settled, attempt.cost_usd)))
+        await client.finish(scan.closing(closing(settled, attempt.cost_usd)))
         await answer.close()
         return Done(settled=settled, cost_usd=attempt.cost_usd, headers={})
 
@@ -372,8 +374,7 @@ class Calls:
     def _stated(self, attempt: _Attempt, header: str) -> float | None:
         if not self._server.trust_simulated_durations or attempt.answer is None:
             return None
-        said: str | None = attempt.answer.headers.get(header, None)
-        return _seconds(said)
+        return _seconds(attempt.answer.headers.get(header))
 
     def _wait_before_retry(self, failed: CallFailed, number: int) -> float | None:
         """Seconds until the next attempt; None when there is none."""
@@ -381,7 +382,7 @@ class Calls:
             return None
         if failed.retry_after_s is not None:
             return failed.retry_after_s if failed.retry_after_s <= self._provider.retry_after_at_most_s else None
-        return self._provider.retry_base_s * 2 ** (number - 1) * (0.5 + self._chance())
+        return self._provider.retry_base_s * 2.0 ** (number - 1) * (0.5 + self._chance())
 
 
 def _outcome(lost: NoAnswer) -> Outcome:

@@ -30,6 +30,7 @@ from router.keys import Identity, KeyRing
 
 JSON = "application/json"
 PUBLIC = ("public",)
+CLIENT_LEFT = 499  # nginx's number for it
 ROLES = ("app", "agent", "client", "admin")
 _log = structlog.stdlib.get_logger()
 
@@ -111,6 +112,8 @@ class Door:
                 response = _refusal(refused)
             except web.HTTPRequestEntityTooLarge:
                 response = _refusal(TooLarge(max_body_bytes))
+            except web.RequestPayloadError:
+                response = _refusal(BadRequest("The body is not encoded as its headers say."))
             except WriteFailed as failed:
                 self._on_fatal(failed)
                 response = _refusal(Overloaded("The ledger cannot write; nothing more is acknowledged."))
@@ -121,7 +124,8 @@ class Door:
             except InvalidInput as wrong:
                 response = _refusal(BadRequest(str(wrong)))
             except ConnectionError:
-                raise  # the client has left; there is nobody to answer
+                # The client has left. This reaches nobody; raising would have aiohttp write a traceback into the log.
+                response = _refusal(HttpError(CLIENT_LEFT, "The client left before the answer.", code="client_gone"))
             except Exception as broke:
                 response = _mistake(broke, request_id, route)
             if not response.prepared:

@@ -54,7 +54,7 @@ class StreamScan:
 
     def __init__(self, *, choices: int, wants_usage: bool) -> None:
         self._choices, self._wants_usage = choices, wants_usage
-        self._tail = b""
+        self._tail = self._last = b""
         self._ended_in_cr = self._has_begun = False
         self._finished: set[object] = set()
         self._reasons: list[object] = []
@@ -83,12 +83,20 @@ class StreamScan:
     def feed(self, block: bytes) -> bytes:
         """Take the next bytes; returns those that may go to the client now.
 
-        Shapes: whole events, in order; what is held back or incomplete stays here.
+        Shapes: whole events, in order; what is held back or incomplete stays here. The block with the stream's end
+        stays here too, since its words and the end can then go out in one write.
         Errors: BrokenStream for a chunk that is not JSON or an event without an end.
         """
         whole = self._whole_events(block)
         if not whole or self.is_done:
             return b""
+        ready = self._passing(whole)
+        if not self.is_done:
+            return ready
+        self._last = ready
+        return b""
+
+    def _passing(self, whole: bytes) -> bytes:
         read = b""
         if self._is_first:  # who answers stands in the first event
             end = whole.index(b"\n\n") + 2
@@ -107,7 +115,7 @@ class StreamScan:
         return b"".join((read, plain, self._read_events(whole[end:])))
 
     def closing(self, extra: bytes) -> bytes:
-        """What is left to send once the call is settled: held events, the gateway's object in the last, and the end.
+        """What is left to send once the call is settled: the last words, the gateway's object in the last event, the end.
 
         Shapes: `extra` is a `"key":value` pair, without braces.
         """
@@ -118,7 +126,7 @@ class StreamScan:
             if held[at].endswith(b"}\n\n"):
                 held[at] = b"%b,%b}\n\n" % (held[at][:-3], extra)
                 break
-        return b"".join((*held, DONE))
+        return b"".join((self._last, *held, DONE))
 
     def _whole_events(self, block: bytes) -> bytes:
         if b"\r" in block or self._ended_in_cr:

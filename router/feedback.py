@@ -87,7 +87,12 @@ class Feedback:
             key_id=visit.caller.key_id,
         )
         await self._submit(event)
-        shown: dict[str, object] = {"id": event.id, "object": "draft.edit", "ticket_id": ticket_id, "call_id": draft.call_id}
+        shown: dict[str, object] = {
+            "id": event.id,
+            "object": "draft.edit",
+            "ticket_id": ticket_id,
+            "call_id": draft.call_id,
+        }
         shown |= {"disposition": disposition, "arm": draft.arm}
         return answer(msgspec.json.encode({**shown, "edit_ratio": ratio, "edit_seconds": event.edit_seconds}))
 

@@ -21,10 +21,11 @@ DAY_H = 24
 WEEK_H = 168
 HISTORY_H = 8 * WEEK_H  # two months: enough for a profile, short enough to forget last year's opening hours
 
-# The log's level is worth one working week of the new period's own evidence. Day-to-day noise of about 50 %
-# and a drift of the level of about 25 % from month to month give (0.5 / 0.25)^2 = 4; rounded up, as
-# the log's own level is an estimate too.
-PRIOR_DAYS = 5.0
+# Days vary by about 50 % and the level drifts by about half of that, so any stretch of the past foretells the
+# level of the days to come no better than (1 / 0.5)^2 = 4 days would.
+LEVEL_DAYS = 4.0
+# The history's level against the period's own days: those four, and a day for being weeks of evidence.
+PRIOR_DAYS = LEVEL_DAYS + 1.0
 # A weekday's share is trusted by the weeks seen of it; three weeks of "all days alike" are mixed in.
 PRIOR_WEEKS = 3.0
 # A burst is remembered, and expected to last, for a day: successive days of contact volume correlate by about
@@ -147,14 +148,14 @@ def outlook(volume: Volume, at_s: float) -> Outlook:
     """Tickets from a moment to the end of the period.
 
     The period's level holds for all of them; what the last day had beyond it fades over the days to come. The
-    spread is what the level may be off by, plus the noise of the days still to come, which do not average
-    out when few are left.
+    spread is the drift of the level, which no number of days seen takes away, and the noise of the days still
+    to come, which does not average out when few are left.
     """
     at_s = max(at_s, volume.last_s)
     per_day = _per_day(volume)
     so_far = due(volume, at_s)
     rest = volume.cumulative[-1] - so_far
-    days_seen, days_left = so_far / per_day, rest / per_day
+    days_left = rest / per_day
     period = level(volume, at_s)
     fade = _burst_fade(volume, so_far)
     prior = BURST_PRIOR_DAYS * per_day
@@ -163,8 +164,8 @@ def outlook(volume: Volume, at_s: float) -> Outlook:
     burst = max(burst, 0.0)  # quiet days are the rule between bursts, and foretell none
     lasting = BURST_DAYS * (1.0 - math.exp(-days_left / BURST_DAYS))
     mean = rest * period + burst * lasting * per_day
-    day_variance = volume.day_sigma**2 * CORRELATED_DAYS
-    variance = day_variance * (1.0 / (days_seen + volume.prior_days) + 1.0 / max(days_left, CORRELATED_DAYS))
+    noise = CORRELATED_DAYS / max(days_left, CORRELATED_DAYS)
+    variance = volume.day_sigma**2 * (1.0 / LEVEL_DAYS + noise)
     return Outlook(mean + 1.0, math.sqrt(variance + 1.0 / (mean + 1.0)))
 
 

@@ -45,7 +45,8 @@ from router.settlement import Asked, Order
 from router.split import Decision, Policy, TicketView
 
 TIME_HEADER = "x-halfpenny-time"
-SLOW_CLIENT_BYTES = 2**16  # unsent bytes from which a write is watched by a clock
+# Unsent bytes up to which a write cannot be paused: asyncio's low-water mark. Above it a clock watches the write.
+NEVER_PAUSED_BYTES = 2**14
 _NO_HEADERS: dict[str, str] = {}
 _encode = msgspec.json.encode
 _log = structlog.stdlib.get_logger()
@@ -190,8 +191,7 @@ class Gateway:
             if not client.is_started:
                 raise
             stopped = Overloaded("The service is stopping.", retry_after_s=5)
-            await client.write(error_frame((failed if isinstance(failed, HttpError) else stopped).body))
-        await client.end()
+            await client.finish(error_frame((failed if isinstance(failed, HttpError) else stopped).body))
         return client.response
 
     async def _route(self, request: web.Request, asked: Asked, ticket: str, headers: dict[str, str]) -> Routed:
@@ -340,6 +340,13 @@ class _StreamClient:
 
     async def write(self, data: bytes) -> None:
         """Send bytes, waiting while the client is slow; upstream waits with it, so nothing piles up here."""
+        await self._send(data, self.response.write)
+
+    async def finish(self, data: bytes) -> None:
+        """Send the last bytes and close the body, in one write."""
+        await self._send(data, self.response.write_eof)
+
+    async def _send(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
         if self.is_gone:
             return
         try:
@@ -347,25 +354,17 @@ class _StreamClient:
                 self.is_started = True
                 await self.response.prepare(self._request)
             transport = self._request.transport
-            if transport is None or transport.get_write_buffer_size() < SLOW_CLIENT_BYTES:
-                await self.response.write(data)
+            if transport is None or transport.get_write_buffer_size() + len(data) <= NEVER_PAUSED_BYTES:
+                await send(data)
             else:
                 async with asyncio.timeout(self._stall_s):
-                    await self.response.write(data)
+                    await send(data)
         except ConnectionError:
             self._has_left = True
         except TimeoutError:
             self._has_left = True
             if (transport := self._request.transport) is not None:
                 transport.abort()
-
-    async def end(self) -> None:
-        """Close the body, if there is still somebody."""
-        if self.is_started and not self.is_gone:
-            try:
-                await self.response.write_eof()
-            except ConnectionError:
-                self._has_left = True
 
 
 def _is_gone(request: web.Request) -> bool:

@@ -5,29 +5,17 @@ cheapest arm, the steps to better arms are sorted by quality gained per extra do
 per ticket is used, the ratio at the cut is the shadow price lambda. A ticket takes a step when its ratio
 is above lambda, so every dollar buys the same quality at the margin.
 
-How many tickets share the budget is not known. What a dollar is worth is then the mean of its worth over the
-volumes that may come: money kept is worth a lot if many come, nothing if few do.
+How many tickets share the budget is not known; the mean of what may come is what lambda is made for, and the
+reserve for the cheapest arm stands behind it (see aggregates): averaging lambda over volumes as well
+guards twice and buys less.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-
-from router.forecast import Outlook
-
-# What an unanswered ticket counts, in quality: a missing draft is as bad as the whole reply written by hand, and
-# its sender waits. With 0 a brownout would only be a bad draft.
-UNANSWERED_QUALITY = -1.0
-# Volumes to average over: Gauss-Hermite nodes of the normal distribution and their weights. The outermost
-# pairs stand for one month in thirty and one in two thousand; it is they who make a reserve worth keeping.
-VOLUME_NODES = (
-    (-3.750440, 0.000548), (-2.366760, 0.030757), (-1.154405, 0.240123), (0.0, 0.457143),
-    (1.154405, 0.240123), (2.366760, 0.030757), (3.750440, 0.000548),
-)  # fmt: skip
 
 Offer = tuple[float, float]  # expected quality, expected USD of one arm on one ticket
 
@@ -43,9 +31,9 @@ class Curve:
     quality: list[float] = field(default_factory=list)  # cumulative, rising
 
     @property
-    def unanswered_ratio(self) -> float:
-        """Quality per USD of serving a ticket at all."""
-        return max(self.base_quality - UNANSWERED_QUALITY, 0.0) / max(self.base_usd, 1e-12)
+    def answer_ratio(self) -> float:
+        """Quality per USD of answering at all, by the cheapest arm; never below the best step, so no step beats it."""
+        return max(self.base_quality / max(self.base_usd, 1e-12), self.ratios[0] if self.ratios else 0.0)
 
 
 def steps(offers: Sequence[Offer]) -> tuple[Offer, list[tuple[float, float, float]]]:
@@ -99,27 +87,22 @@ def price_curve(sample: Sequence[Sequence[Offer]]) -> Curve:
 
 
 def shadow_price(curve: Curve, usd_per_ticket: float) -> float:
-    """Quality per USD at the cut when each ticket has this much to spend; 0 when every step is affordable."""
+    """Quality per USD at the cut when each ticket has this much to spend.
+
+    0 when every step is affordable; the worth of an answer when not even the cheapest arm is.
+    """
     spare = usd_per_ticket - curve.base_usd
     if spare <= 0.0:
-        return max(curve.unanswered_ratio, curve.ratios[0] if curve.ratios else 0.0)
+        return curve.answer_ratio
     cut = bisect_left(curve.spend_usd, spare)
     return curve.ratios[cut] if cut < len(curve.ratios) else 0.0
-
-
-def expected_shadow_price(curve: Curve, budget_usd: float, outlook: Outlook) -> float:
-    """Mean of the shadow price over the volumes that may come."""
-    total = 0.0
-    for node, weight in VOLUME_NODES:
-        total += weight * shadow_price(curve, budget_usd / max(outlook.quantile(node), 1.0))
-    return total
 
 
 def target_price(curve: Curve, target_quality: float) -> float | None:
     """The highest lambda at which the sample's mean quality reaches a target; None when no lambda does."""
     wanted = target_quality - curve.base_quality
     if wanted <= 0.0:
-        return math.inf
+        return curve.answer_ratio
     cut = bisect_left(curve.quality, wanted)
     return curve.ratios[cut] if cut < len(curve.ratios) else None
 

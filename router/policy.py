@@ -9,10 +9,10 @@ replay flips it the same way. No policy picks an arm whose hold does not fit whi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 from router import gains
 from router.aggregates import PolicyMisconfigured, PolicyName, State, TicketView, offers
@@ -21,9 +21,8 @@ VERSION = "1"
 COIN_SIDES = float(1 << 64)
 
 
-@dataclass(frozen=True, slots=True)
-class ArmOffer:
-    """What one arm was expected to do for this ticket."""
+class ArmOffer(NamedTuple):
+    """What one arm was expected to do for this ticket. A tuple, as every decision makes one per arm."""
 
     arm: str
     quality: float
@@ -167,7 +166,8 @@ def floor(state: State, ticket: TicketView) -> Decision:
         arm, rule = max(seen, key=lambda offer: (offer.quality, -offer.expected_usd)).arm, "target_missed"
     else:
         arm, rule = _best(seen, state.target_lambda).arm, "target"
-    return _draw(state, ticket, seen, "floor", _exploring(seen, _fitting(seen, arm), rule, explore))
+    choice = _exploring(seen, _fitting(seen, arm), rule, explore)
+    return _draw(state, ticket, seen, "floor", choice, state.target_lambda or 0.0)
 
 
 _POLICIES: dict[PolicyName, Callable[[State, TicketView], Decision]] = {
@@ -220,8 +220,6 @@ def _cheapest(seen: list[ArmOffer]) -> ArmOffer:
 
 def _best(seen: list[ArmOffer], price: float) -> ArmOffer:
     """The most quality after paying for it; the cheaper one of equals."""
-    if math.isinf(price):
-        return _cheapest(seen)
     return max(seen, key=lambda offer: (offer.quality - price * offer.expected_usd, -offer.expected_usd))
 
 
@@ -241,8 +239,15 @@ def _keeping_reserve(state: State, seen: list[ArmOffer], arm: str) -> str:
     return _best([offer for offer in seen if offer.expected_usd <= affordable], state.lambda_).arm
 
 
-def _draw(state: State, ticket: TicketView, seen: list[ArmOffer], policy: PolicyName, choice: Choice) -> Decision:
-    """Flip the ticket's coin over the choice, and note the figures."""
+def _draw(
+    state: State,
+    ticket: TicketView,
+    seen: list[ArmOffer],
+    policy: PolicyName,
+    choice: Choice,
+    price: float | None = None,
+) -> Decision:
+    """Flip the ticket's coin over the choice, and note the figures; `price` is the lambda used, else the budget's."""
     arm, propensity = choice.shares[0]
     rule = choice.rule
     if len(choice.shares) > 1:
@@ -263,7 +268,7 @@ def _draw(state: State, ticket: TicketView, seen: list[ArmOffer], policy: Policy
         rule=rule if fits else "exhausted",
         fits=fits,
         ticket_class=ticket.ticket_class,
-        lambda_=state.lambda_,
+        lambda_=state.lambda_ if price is None else price,
         offers=tuple(seen),
         budget_usd=state.budget_usd,
         budget_left_usd=state.left_usd,

@@ -87,7 +87,8 @@ class Answer:
 
     def passed_on(self) -> dict[str, str]:
         """The headers a client should see, like retry-after and the rate limits."""
-        return {name.lower(): value for name, value in self.headers.items() if name.lower().startswith(_ANSWERED)}
+        lowered = ((name.lower(), value) for name, value in self.headers.items())
+        return {name: value for name, value in lowered if name.startswith(_ANSWERED)}
 
 
 class Upstream:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from ledger.budgets import WHOLE, Account, period_named, period_of
 from ledger.errors import UnpricedModel
+from ledger.money import text
 from ledger.prices import Price
 from ledger.projections import State
 from ledger.windows import EditWindow, LatencyWindow
@@ -130,8 +131,8 @@ class Views:
         return {
             "model": model,
             "price_id": price.price_id if price else None,
-            "input_usd_per_mtok": str(price.rates.uncached_input) if price else None,
-            "output_usd_per_mtok": str(price.rates.plain_output) if price else None,
+            "input_usd_per_mtok": text(price.rates.uncached_input) if price else None,
+            "output_usd_per_mtok": text(price.rates.plain_output) if price else None,
         }
 
     def _shares(self, client_id: str, period: str) -> dict[str, dict[str, object]]:

@@ -395,7 +395,7 @@ async def test_a_client_that_reads_nothing_counts_as_gone_and_the_stream_is_read
 
 @pytest.mark.anyio
 async def test_a_provider_that_drips_is_bounded_by_the_total_deadline(tmp_path: Path) -> None:
-    async def drip(_: bytes, writer: asyncio.StreamWriter) -> None:
+    async def drip(__: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(200):
             writer.write(b" ")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from served_home import USAGE, sse
 
-from router.event_stream import EVENT_BYTES_AT_MOST, BrokenStream, StreamScan
+from router.event_stream import DONE, EVENT_BYTES_AT_MOST, BrokenStream, StreamScan
 
 OWN = b'"halfpenny":{"call_id":"c"}'
 WHOLE = sse("Hel", "lo", " there", None, USAGE)
@@ -21,6 +21,12 @@ def passed(*blocks: bytes, asked: bool = False, choices: int = 1) -> tuple[bytes
     return b"".join(scan.feed(block) for block in blocks), scan
 
 
+def received(*blocks: bytes, choices: int = 1) -> bytes:
+    """All that a client gets that did not ask for usage, without the gateway's own key."""
+    now, scan = passed(*blocks, choices=choices)
+    return (now + scan.closing(OWN)).replace(b"," + OWN, b"")
+
+
 def events(stream: bytes) -> list[Any]:
     """The data of each event, [DONE] as text."""
     found = [event.removeprefix(b"data: ") for event in stream.split(b"\n\n") if event.startswith(b"data: ")]
@@ -28,7 +34,7 @@ def events(stream: bytes) -> list[Any]:
 
 
 def test_a_client_that_did_not_ask_gets_no_usage_chunk_and_the_cost_in_the_finish_chunk() -> None:
-    now, scan = passed(WHOLE)
+    now, scan = passed(WHOLE.removesuffix(DONE), DONE)
 
     later = scan.closing(OWN)
 
@@ -40,7 +46,7 @@ def test_a_client_that_did_not_ask_gets_no_usage_chunk_and_the_cost_in_the_finis
 
 
 def test_a_client_that_asked_gets_the_usage_chunk_with_the_cost_in_it() -> None:
-    _, scan = passed(WHOLE, asked=True)
+    _, scan = passed(WHOLE.removesuffix(DONE), DONE, asked=True)
 
     finish, usage, done = events(scan.closing(OWN))
 
@@ -52,7 +58,7 @@ def test_a_client_that_asked_gets_the_usage_chunk_with_the_cost_in_it() -> None:
 def test_a_usage_that_never_came_is_null_in_the_chunk_the_client_asked_for() -> None:
     _, scan = passed(sse("Hi", None), asked=True)
 
-    usage = events(scan.closing(OWN))[1]
+    usage = events(scan.closing(OWN))[-2]
 
     assert (usage["choices"], usage["usage"], usage["id"]) == ([], None, "chatcmpl-1")
 
@@ -70,7 +76,7 @@ def test_a_stream_cut_at_any_byte_is_never_whole() -> None:
 def test_blocks_of_any_size_and_any_line_end_say_the_same(ending: str) -> None:
     sent = b": hello\n\nevent: x\ndata: {}\n\n".replace(b"data: {}\n", b"") + WHOLE
     encoded = b"\xef\xbb\xbf" + sent.replace(b"\n", ending.encode())
-    expected = passed(sent)[0]
+    expected = received(sent)
     draws = random.Random(7)
     for _ in range(200):
         cuts = sorted(draws.sample(range(1, len(encoded)), 9))
@@ -78,23 +84,24 @@ def test_blocks_of_any_size_and_any_line_end_say_the_same(ending: str) -> None:
 
         now, scan = passed(*blocks)
 
-        assert now == expected
+        assert (now + scan.closing(OWN)).replace(b"," + OWN, b"") == expected
         assert (scan.is_complete, scan.finish_reasons, scan.model) == (True, ("stop",), "mistralai/Mistral-Medium-3")
 
 
 def test_one_byte_at_a_time_says_the_same() -> None:
-    now, scan = passed(*(WHOLE[at : at + 1] for at in range(len(WHOLE))))
+    pieces = [WHOLE[at : at + 1] for at in range(len(WHOLE))]
 
-    assert now == passed(WHOLE)[0]
-    assert scan.is_complete
+    assert received(*pieces) == received(WHOLE) == sse("Hel", "lo", " there", None)
+    assert passed(*pieces)[1].is_complete
 
 
 def test_a_text_that_talks_about_usage_and_done_is_only_text() -> None:
     words = ['"usage":{"prompt_tokens":1}', "[DONE]", "data: [DONE]\n\n", '"finish_reason":"stop"', '"error":']
 
-    now, scan = passed(sse("first", *words, None, USAGE))
+    sent = sse("first", *words, None, USAGE)
 
-    assert now == sse("first", *words, done=False)
+    assert received(sent) == sse("first", *words, None)
+    _, scan = passed(sent)
     assert scan.usage == USAGE["usage"]
 
 
@@ -123,14 +130,15 @@ def test_usage_in_the_finish_chunk_is_read_and_stays_there() -> None:
     _, scan = passed(sse("a", both))
 
     assert scan.usage == both["usage"]
-    assert events(scan.closing(OWN))[0]["usage"] == both["usage"]
+    assert events(scan.closing(OWN))[-2]["usage"] == both["usage"]
 
 
 def test_with_two_choices_events_flow_until_both_have_finished() -> None:
     def chunk(index: int, finish: str | None) -> dict[str, object]:
         return {"choices": [{"index": index, "delta": {"content": "x"}, "finish_reason": finish}]}
 
-    now, scan = passed(sse(chunk(0, None), chunk(0, "stop"), chunk(1, None), chunk(1, "length"), USAGE), choices=2)
+    sent = sse(chunk(0, None), chunk(0, "stop"), chunk(1, None), chunk(1, "length"), USAGE)
+    now, scan = passed(sent.removesuffix(DONE), DONE, choices=2)
 
     assert [event["choices"][0]["index"] for event in events(now)] == [0, 0, 1]
     assert scan.finish_reasons == ("stop", "length")
@@ -149,9 +157,14 @@ def test_an_error_inside_the_stream_ends_it() -> None:
 
 
 def test_what_follows_the_end_is_left_out() -> None:
-    now, scan = passed(WHOLE + sse("late"), sse("later"))
+    assert received(WHOLE + sse("late"), sse("later")) == received(WHOLE)
 
-    assert b"late" not in now + scan.closing(OWN)
+
+def test_the_last_words_and_the_end_go_out_together() -> None:
+    now, scan = passed(WHOLE)
+
+    assert now == b""
+    assert scan.closing(OWN).startswith(sse("Hel", "lo", " there", done=False))
 
 
 @pytest.mark.parametrize(

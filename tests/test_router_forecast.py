@@ -66,14 +66,14 @@ def test_a_burst_is_expected_to_last_a_day_and_no_month():
 
 
 def test_few_days_left_are_less_certain_than_many():
-    """Day noise 0.5 and five days of prior: at the start 0.25/5 + 0.25/30, a day before the end 0.25/34 + 0.25/1."""
+    """Day noise 0.5: 0.25 x (1/4 for the level + 2.164/30 for the days), and 0.25 x (1/4 + 1) a day before the end."""
     volume = opened(30, planned=30_000_000.0)  # so many that counting noise vanishes
     volume.seen = 29_000_000
 
     start, end = forecast.outlook(volume, MONDAY_S), forecast.outlook(volume, MONDAY_S + 29 * DAY_S)
 
-    assert start.log_sd == pytest.approx(math.sqrt(0.25 / 5 + 0.25 / 30), rel=1e-3)
-    assert end.log_sd == pytest.approx(math.sqrt(0.25 / 34 + 0.25), rel=1e-3)
+    assert start.log_sd == pytest.approx(math.sqrt(0.25 * (0.25 + 2.164 / 30)), rel=1e-3)
+    assert end.log_sd == pytest.approx(math.sqrt(0.25 * 1.25), rel=1e-3)
 
 
 def test_quantiles_of_an_outlook_are_lognormal_around_its_mean():

@@ -1,0 +1,218 @@
+"""The servers that bench/gateway.py measures, each run by this module in a process of its own.
+
+provider   answers at once with a constant reply, whole or as a stream
+floor      the smallest reverse proxy with aiohttp: body read, body sent, bytes back
+gate       the same with key check, JSON parse, model map, usage read and cost, all in memory
+ours       halfpenny serve on a home of its own
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+import msgspec
+import uvloop
+from aiohttp import web
+
+MODEL = "mistralai/Mistral-Medium-3"
+HOST = "127.0.0.1"
+STREAM_EVENTS = 54
+
+
+def reply_body() -> bytes:
+    """What the provider answers: about 1.2 KB with usage."""
+    return msgspec.json.encode(
+        {
+            "id": "chatcmpl-0199a1b27c3d7e4f8a5b6c7d",
+            "object": "chat.completion",
+            "created": 1759276800,
+            "model": MODEL,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "We have looked at your order. " * 30},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {
+                "prompt_tokens": 230,
+                "completion_tokens": 210,
+                "total_tokens": 440,
+                "prompt_tokens_details": {"cached_tokens": 64},
+            },
+        }
+    )
+
+
+def stream_body() -> bytes:
+    """The same as 54 events: a role, words, a finish, usage, the end."""
+
+    def event(choices: list[object], **more: object) -> bytes:
+        frame = {"id": "chatcmpl-0199a1b2", "object": "chat.completion.chunk", "created": 1759276800, "model": MODEL}
+        return b"data: " + msgspec.json.encode({**frame, "choices": choices, **more}) + b"\n\n"
+
+    def delta(content: dict[str, str], finish: str | None = None) -> bytes:
+        return event([{"index": 0, "delta": content, "finish_reason": finish}])
+
+    words = b"".join(delta({"content": f" word number {number}"}) for number in range(STREAM_EVENTS - 4))
+    usage = {"prompt_tokens": 230, "completion_tokens": 210, "total_tokens": 440}
+    return delta({"role": "assistant"}) + words + delta({}, "stop") + event([], usage=usage) + b"data: [DONE]\n\n"
+
+
+class _Provider(asyncio.Protocol):
+    """The least that answers HTTP/1.1: a constant reply once a request is whole."""
+
+    def __init__(self) -> None:
+        body, stream = reply_body(), stream_body()
+        self._whole = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+            len(body),
+            body,
+        )
+        self._stream = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"%x\r\n%b\r\n0\r\n\r\n" % (len(stream), stream)
+        )
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            size = end + 4 + content_length(self._buffer[:end])
+            if len(self._buffer) < size:
+                return
+            request, self._buffer = self._buffer[:size], self._buffer[size:]
+            self._transport.write(self._stream if b'"stream":true' in request else self._whole)
+
+
+def content_length(head: bytes) -> int:
+    """What the head of a request or an answer says about its body; 0 when nothing."""
+    at = head.lower().find(b"content-length:")
+    return int(head[at + 15 : head.find(b"\r\n", at) if head.find(b"\r\n", at) > 0 else None]) if at >= 0 else 0
+
+
+async def _serve_provider() -> None:
+    server = await asyncio.get_running_loop().create_server(_Provider, HOST, 0, backlog=1024)
+    _say(server.sockets[0].getsockname()[1])
+    await asyncio.Event().wait()
+
+
+async def _serve_proxy(upstream: str, *, is_gate: bool) -> None:
+    """The floor, and with `is_gate` the gate."""
+    keys, prices = {"hp_bench": "acme"}, {MODEL: (Decimal("0.40"), Decimal("2.00"))}
+    spent = {"acme": Decimal(0)}
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+
+    def charge(usage: dict[str, int], model: str) -> None:
+        rates = prices[model]
+        cost = usage["prompt_tokens"] * rates[0] + usage["completion_tokens"] * rates[1]
+        spent["acme"] += cost / 1_000_000
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        body, model = await request.read(), MODEL
+        if is_gate:
+            if request.headers["Authorization"].removeprefix("Bearer ") not in keys:
+                return web.Response(status=401)
+            parsed = json.loads(body)
+            model = parsed["model"]
+            body = json.dumps({**parsed, "model": model}).encode()
+        headers = {"Content-Type": "application/json"}
+        async with session.post(f"{upstream}/v1/chat/completions", data=body, headers=headers) as answer:
+            if answer.content_type == "text/event-stream":
+                response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+                await response.prepare(request)
+                async for block in answer.content.iter_any():
+                    if is_gate and (at := block.find(b'"usage":{')) >= 0:
+                        charge(json.loads(block[at + 8 : block.find(b"}", at) + 1]), model)
+                    await response.write(block)
+                await response.write_eof()
+                return response
+            body = await answer.read()
+        if is_gate:
+            charge(json.loads(body)["usage"], model)
+        return web.Response(body=body, content_type="application/json")
+
+    app = web.Application(client_max_size=2**22)
+    app.router.add_post("/v1/chat/completions", handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, 0, backlog=1024).start()
+    _say(runner.addresses[0][1])
+    await asyncio.Event().wait()
+
+
+def _serve_ours(home: Path) -> None:
+    """The real service, with its real entry."""
+    from ledger.home import existing  # noqa: PLC0415 (the other servers must not pay for it)
+    from router import app, config  # noqa: PLC0415
+
+    kept = existing(home)
+    app.run(kept, config.load(kept.config, os.environ), os.environ)
+
+
+def made_home(path: Path, upstream: str) -> str:
+    """A home with a client, a key, a price and a hard cap; returns the key."""
+    from ledger import admin  # noqa: PLC0415
+    from ledger.home import create, key_hash, new_key  # noqa: PLC0415
+    from ledger.prices import read_book  # noqa: PLC0415
+    from ledger.store import Ledger  # noqa: PLC0415
+
+    home = create(path, f'[server]\nport = 0\n[provider]\nbase_url = "{upstream}/v1"\n')
+    (key, key_id), start = new_key(), datetime(2025, 1, 1, tzinfo=UTC)
+    book = read_book(files("ledger").joinpath("pricebook.toml").read_text(encoding="utf-8"))
+    price = next(found for found in book if found.model == MODEL)
+    digest = key_hash(home.pepper(), key)
+    ledger = Ledger.open(home.path, clock=lambda: datetime.now(UTC))
+    for event in (
+        admin.client_added(
+            admin.Stamp("bench-client", start),
+            "acme",
+            name=None,
+            currency="EUR",
+            zone_name="Europe/Berlin",
+            edit_rate=None,
+            private=False,
+        ),
+        admin.key_issued(admin.Stamp("bench-key", start), key_id, digest, role="app", client_id="acme"),
+        admin.budget_set(admin.Stamp("bench-cap", start), "acme", "99999", hard=True, valid_from=None),
+        admin.price_listed(admin.Stamp("bench-price", start), price),
+    ):
+        ledger.append_now(event)
+    ledger.close()
+    return key
+
+
+def _say(port: int) -> None:
+    print(f"listens on http://{HOST}:{port}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run one of them; it says its URL on stderr once it answers."""
+    parser = argparse.ArgumentParser(prog="python -m bench.gateway_servers")
+    parser.add_argument("kind", choices=("provider", "floor", "gate", "ours"))
+    parser.add_argument("--upstream")
+    parser.add_argument("--home", type=Path)
+    asked = parser.parse_args()
+    if asked.kind == "provider":
+        uvloop.run(_serve_provider())
+    elif asked.kind == "ours":
+        _serve_ours(asked.home)
+    else:
+        uvloop.run(_serve_proxy(asked.upstream, is_gate=asked.kind == "gate"))
+
+
+if __name__ == "__main__":
+    main()
