@@ -8,65 +8,92 @@ DuckDB 1.4 on. Paths are absolute, so a home that was moved is published again a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 import duckdb
 
 from ledger import comments, rows, tail
-from ledger.codec import COLUMNS
-from ledger.disk import REAL, TEMPORARY, Disk, adopt, discard
+from ledger.disk import REAL, TEMPORARY, Disk, adopt, discard, write_all
 from ledger.home import Home
 from ledger.manifest import Manifest
 
 STORAGE_VERSION = "v1.0.0"
 
 
-def publish(home: Home, manifest: Manifest, journals: Sequence[int], *, now: datetime, disk: Disk = REAL) -> None:
+def publish(
+    home: Home,
+    manifest: Manifest,
+    journals: Sequence[int],
+    *,
+    now: datetime,
+    damaged: Collection[str] = (),
+    disk: Disk = REAL,
+) -> None:
     """Swap in the views over the manifest's segments and these journal files, which must all be there.
 
-    Errors: duckdb.Error for a view that does not bind; OSError. The views in force stay as they were.
+    Shapes: `damaged` paths are left out of `events` and named in `meta`.
+    Errors: duckdb.Error for a view that does not bind or a segment without a footer; OSError. The views in force stay.
     """
     temporary = home.catalog.with_name(home.catalog.name + TEMPORARY)
     local = disk.local(temporary)
     discard(disk, temporary)
-    with duckdb.connect(":memory:") as connection:
-        connection.execute("SET threads = 1")
-        connection.execute(f"ATTACH {rows.literal(str(local))} AS target (STORAGE_VERSION '{STORAGE_VERSION}')")
-        connection.execute("USE target")
-        connection.execute("BEGIN")  # one commit, so that the file is written once
-        for statement in statements(home, manifest, journals, now=now, disk=disk):
-            connection.execute(statement)
-        connection.execute("COMMIT")
-        connection.execute("USE memory")
-        connection.execute("DETACH target")  # which writes everything into the one file
-    local.chmod(0o600)
+    handle = disk.create(temporary)
+    try:
+        write_all(disk, handle, _shipped_views())
+    finally:
+        disk.close(handle)
+    segments = [disk.local(home.path / segment.path) for segment in manifest.files if segment.path not in damaged]
+    lines = [disk.local(tail.path_of(home, number)) for number in journals]
+    _execute(local, (*_events(segments, lines), *_meta(manifest, damaged, now)))
     adopt(disk, temporary, home.catalog)
 
 
-def statements(
-    home: Home, manifest: Manifest, journals: Sequence[int], *, now: datetime, disk: Disk = REAL
-) -> Iterator[str]:
-    """The SQL that makes the catalog, in order: `meta`, every text of ledger/views, and `events` under them.
+@cache
+def _shipped_views() -> bytes:
+    """A catalog with every text of ledger/views over an `events` without files, which each publish begins with.
 
-    The shipped views are bound against an `events` without files, which takes a tenth of the time: each of them
-    refers to it several times, and binding opens every segment. The real one has the same columns and replaces it last.
+    The views refer to `events` several times and binding it opens every segment, so they are bound once a
+    process and without any; the real one, put in its place, has the same columns.
     """
-    yield events_view((), ())
-    for _, text in view_texts():
-        yield text
-    segments = [disk.local(home.path / segment.path) for segment in manifest.files]
-    lines = [disk.local(tail.path_of(home, number)) for number in journals]
-    yield events_view(segments, lines)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "views.duckdb"
+        _execute(path, (events_view((), ()), *(text for _, text in view_texts())))
+        return path.read_bytes()
+
+
+def _execute(path: Path, statements: Sequence[str]) -> None:
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET threads = 1")
+        connection.execute(f"ATTACH {rows.literal(str(path))} AS target (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute("USE target")
+        connection.execute("BEGIN")  # one commit, so that the file is written once
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute("COMMIT")
+        connection.execute("USE memory")
+        connection.execute("DETACH target")  # which leaves everything in the one file
+
+
+def _events(segments: Sequence[Path], journals: Sequence[Path]) -> Iterator[str]:
+    yield events_view(segments, journals)
     yield f"COMMENT ON VIEW events IS {rows.literal(comments.EVENTS_VIEW)}"
-    yield from _column_comments("events", {name: comments.COLUMNS[name] for name in _names()})
+    yield from _column_comments(
+        "events", {name: comments.COLUMNS[name] for name in _names() if name in comments.COLUMNS}
+    )
+
+
+def _meta(manifest: Manifest, damaged: Collection[str], now: datetime) -> Iterator[str]:
     yield (
         f"CREATE TABLE meta AS SELECT CAST({manifest.generation} AS BIGINT) AS generation, "
         f"CAST({manifest.sealed_up_to} AS BIGINT) AS sealed_up_to, "
         f"CAST({rows.literal(now.astimezone(UTC).isoformat())} AS TIMESTAMPTZ) AS published_at, "
-        f"{rows.literal(manifest.source)} AS source, CAST([] AS VARCHAR[]) AS damaged"
+        f"{rows.literal(manifest.source)} AS source, "
+        f"CAST([{', '.join(map(rows.literal, sorted(damaged)))}] AS VARCHAR[]) AS damaged"
     )
     yield "COMMENT ON TABLE meta IS 'Which state of the ledger these views show. Grain: one row.'"
     yield from _column_comments("meta", comments.META)
@@ -80,7 +107,7 @@ def events_view(segments: Sequence[Path], journals: Sequence[Path]) -> str:
     if journals:
         parts.append(rows.of_lines(journals, is_live=True))
     if not parts:
-        parts.append(_no_rows())
+        parts.append(rows.of_nothing())
     union = "\nUNION ALL\n".join(parts)
     return f"CREATE OR REPLACE VIEW events AS SELECT *, {rows.DATASCHEMA} AS dataschema FROM (\n{union}\n)"  # noqa: S608 - our own names
 
@@ -100,11 +127,3 @@ def _names() -> tuple[str, ...]:
 def _column_comments(of: str, meanings: Mapping[str, str]) -> Iterator[str]:
     for name, meaning in meanings.items():
         yield f"COMMENT ON COLUMN {of}.{rows.quoted(name)} IS {rows.literal(meaning)}"
-
-
-def _no_rows() -> str:
-    types = {column.name: "BLOB" if column.name == "hash" else column.sql for column in COLUMNS} | {
-        "event_date": "DATE"
-    }
-    chosen = ", ".join(f"CAST(NULL AS {types[name]}) AS {rows.quoted(name)}" for name in rows.NAMES)
-    return f"SELECT {chosen} WHERE false"

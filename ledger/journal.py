@@ -62,19 +62,25 @@ class Pending:
 
     def __await__(self) -> Generator[object, None, None]:
         group = self._group
-        if not group.is_done:
-            loop = asyncio.get_running_loop()
-            future = loop.create_future()
-            # No lock: a loop's futures are added and woken in its own thread. Adding comes before the second look at
-            # is_done, and the writer sets is_done before it looks for loops, so that one of the two sees the other.
-            waiting = group.futures.get(loop)
-            if waiting is None:
-                group.futures[loop] = [future]
-            else:
-                waiting.append(future)
-            if not group.is_done:
-                yield from future
+        if group.is_done:
+            return self._over()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        # No lock: a loop's futures are added and woken in its own thread. Adding comes before the second look at
+        # is_done, and the writer sets is_done before it looks for loops, so that one of the two sees the other.
+        waiting = group.futures.get(loop)
+        if waiting is None:
+            group.futures[loop] = [future]
+        else:
+            waiting.append(future)
+        if group.is_done:
+            future.cancel()  # nobody is going to look at it
+            return self._over()
+        return future.__await__()
+
+    def _over(self) -> Generator[object, None, None]:
         self._check()
+        yield from ()
 
     def wait(self) -> None:
         """Block until durable."""
@@ -157,8 +163,9 @@ class Journal:
         with self._lock:
             if self._error is not None:
                 raise WriteFailed(self.path, self._error)
-            group, first = self._group, self._sequence + 1
-            group.bodies += bodies
+            # Nothing to wait for when nothing is submitted.
+            group, first = self._group if bodies else _DONE, self._sequence + 1
+            group.bodies.extend(bodies)
             self._sequence += len(bodies)
             if self._is_asleep:
                 self._is_asleep = False
@@ -274,7 +281,7 @@ class Journal:
                 group.event.set()
         for loop, waiting in group.futures.copy().items():
             try:
-                loop.call_soon_threadsafe(_wake, waiting)
+                loop.call_soon_threadsafe(_wake, waiting, None if error is None else (self.path, error))
             except RuntimeError:
                 if not loop.is_closed():  # a closed loop has nobody left to wake
                     raise
@@ -300,7 +307,15 @@ class Journal:
             return group.event
 
 
-def _wake(waiting: list[asyncio.Future[None]]) -> None:
+_DONE = _Group()
+_DONE.is_done = True
+
+
+def _wake(waiting: list[asyncio.Future[None]], failed: tuple[Path, str] | None) -> None:
     for future in waiting:
-        if not future.done():  # its task may have been cancelled
+        if future.done():  # its task was cancelled
+            continue
+        if failed is None:
             future.set_result(None)
+        else:
+            future.set_exception(WriteFailed(*failed))

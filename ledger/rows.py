@@ -47,11 +47,22 @@ def of_lines(files: Sequence[Path], *, is_live: bool) -> str:
 
 
 def of_segments(files: Sequence[Path]) -> str:
-    """A SELECT of every row of these segments, with the columns `NAMES`, also where a file is older than a column.
+    """A SELECT of every row of these segments, with the columns `NAMES`, also where all of them are older than a column.
 
     Source: reference/storage.md, "Traps found": without union_by_name later columns vanish in silence.
     """
-    return f"SELECT {', '.join(map(quoted, NAMES))}\nFROM read_parquet({paths(files)}, union_by_name = true)"
+    names = ", ".join(map(quoted, NAMES))
+    found = f"SELECT * FROM read_parquet({paths(files)}, union_by_name = true)"  # noqa: S608 - our own names
+    return f"SELECT {names}\nFROM ({of_nothing()} UNION ALL BY NAME {found})"
+
+
+def of_nothing() -> str:
+    """A SELECT without a row, with the columns `NAMES` and their types."""
+    types = {column.name: "BLOB" if column.name == "hash" else column.sql for column in COLUMNS} | {
+        "event_date": "DATE"
+    }
+    chosen = ", ".join(f"CAST(NULL AS {types[name]}) AS {quoted(name)}" for name in NAMES)
+    return f"SELECT {chosen} WHERE false"
 
 
 def _chosen(key: str, name: str) -> str:

@@ -72,7 +72,7 @@ def work(home: Home, command: Command, *, now: datetime, disk: Disk = REAL, on_s
     # Imported here because the service imports this module and must not import DuckDB.
     import duckdb  # noqa: PLC0415
 
-    from ledger import catalog, collection, recovery, segments, tail  # noqa: PLC0415
+    from ledger import collection, recovery, segments, tail  # noqa: PLC0415
     from ledger import manifest as manifests  # noqa: PLC0415
 
     trouble: str | None = None
@@ -89,13 +89,15 @@ def work(home: Home, command: Command, *, now: datetime, disk: Disk = REAL, on_s
     try:
         # Also after a seal that failed: the next file must be listed before an event goes into it.
         found = tail.tail_numbers(home, disk, manifest)
-        catalog.publish(home, manifest, found, now=now, disk=disk)
+        out = _published(home, manifest, now=now, disk=disk)
         prepared = command.prepare if command.prepare in found else None
+        if out:
+            trouble = trouble or f"{', '.join(out)} is damaged and left out of the views"
         if trouble is None and command.prepare is None:
             merged = segments.compact(home, now=now, disk=disk)
             if merged.generation != manifest.generation:
                 manifest = merged
-                catalog.publish(home, manifest, tail.tail_numbers(home, disk, manifest), now=now, disk=disk)
+                _published(home, manifest, now=now, disk=disk)
         manifest = collection.collect(home, now=now, grace=timedelta(seconds=command.grace_seconds), disk=disk)
     except refusals as refused:
         trouble = trouble or str(refused)
@@ -106,6 +108,26 @@ def work(home: Home, command: Command, *, now: datetime, disk: Disk = REAL, on_s
         waiting=len(manifest.replaced),
         trouble=trouble,
     )
+
+
+def _published(home: Home, manifest: Any, *, now: datetime, disk: Disk) -> tuple[str, ...]:
+    """Publish the views, without the segments that are damaged; which those are."""
+    import duckdb  # noqa: PLC0415
+
+    from ledger import catalog, segments, tail  # noqa: PLC0415
+
+    found = tail.tail_numbers(home, disk, manifest)
+    out = segments.damaged(home, disk, manifest, is_thorough=False)
+    try:
+        catalog.publish(home, manifest, found, now=now, damaged=out, disk=disk)
+    except duckdb.Error:
+        # One that DuckDB cannot open; which one, only the sums say.
+        worse = segments.damaged(home, disk, manifest, is_thorough=True)
+        if worse == out:
+            raise
+        out = worse
+        catalog.publish(home, manifest, found, now=now, damaged=out, disk=disk)
+    return out
 
 
 class Inline:
@@ -147,10 +169,8 @@ class Child:
 
     def close(self) -> None:
         self._is_closed = True
-        if self._process.stdin is not None:
-            self._process.stdin.close()
         try:
-            self._process.wait(STOP_TIMEOUT_S)
+            self._process.communicate(timeout=STOP_TIMEOUT_S)  # closes its input, which ends it
         except subprocess.TimeoutExpired:
             self._end()
 

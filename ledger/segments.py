@@ -180,6 +180,24 @@ def check(home: Home, disk: Disk, segment: Segment) -> None:
         )
 
 
+def damaged(home: Home, disk: Disk, manifest: Manifest, *, is_thorough: bool) -> tuple[str, ...]:
+    """The segments that are not what was sealed: by their length or, if `is_thorough`, by SHA-256 too. Shapes: paths in HOME."""
+    return tuple(
+        segment.path for segment in manifest.files if not _is_whole(home, disk, segment, is_thorough=is_thorough)
+    )
+
+
+def _is_whole(home: Home, disk: Disk, segment: Segment, *, is_thorough: bool) -> bool:
+    try:
+        if disk.size(home.path / segment.path) != segment.bytes:
+            return False
+        if is_thorough:
+            check(home, disk, segment)
+    except (Damage, FileNotFoundError):
+        return False
+    return True
+
+
 def read_segment(home: Home, disk: Disk, segment: Segment, form: Form = PARQUET) -> Iterator[Event]:
     """A segment's events in order, its SHA-256 checked first. Errors: Damage; FileNotFoundError."""
     check(home, disk, segment)

@@ -54,7 +54,7 @@ class Keeper:
         self._sealed = self._wanted = -1
         self._prepare: int | None = None
         self._waiting = 0
-        self._is_closing = False
+        self._is_closing = self._is_stuck = False  # stuck: the last command did not do what it was for
         self.on_prepared: Callable[[int], None] | None = None
         self.trouble: str | None = None
         # The thread starts the child, which dies with the thread that started it.
@@ -66,20 +66,21 @@ class Keeper:
         with self._changed:
             self._wanted = max(self._wanted, seal_up_to)
             self._prepare = prepare if prepare is not None else self._prepare
+            self._is_stuck = False
             self._changed.notify_all()
 
     def wait_prepared(self, number: int) -> str | None:
         """Want this file prepared and wait for it; None, or the trouble that came instead."""
         self.want(prepare=number)
         with self._changed:
-            is_over = self._changed.wait_for(lambda: self._prepare is None or self.trouble is not None, TIMEOUT_S)
-            return self.trouble if is_over else f"it did not happen in {TIMEOUT_S:.0f} seconds"
+            self._changed.wait_for(lambda: self._prepare is None or self._is_stuck, TIMEOUT_S)
+            return None if self._prepare is None else self.trouble or f"it did not happen in {TIMEOUT_S:.0f} seconds"
 
     def wait_sealed(self, number: int) -> str | None:
         """Want files sealed up to `number` and wait for it; None, or the trouble that came instead."""
         self.want(seal_up_to=number)
         with self._changed:
-            self._changed.wait_for(lambda: self._sealed >= number or self.trouble is not None, TIMEOUT_S)
+            self._changed.wait_for(lambda: self._sealed >= number or self._is_stuck, TIMEOUT_S)
             return None if self._sealed >= number else self.trouble or f"it did not happen in {TIMEOUT_S:.0f} seconds"
 
     def close(self) -> None:
@@ -99,12 +100,12 @@ class Keeper:
 
     def _next(self) -> Command | None:
         with self._changed:
-            if self.trouble is not None:
-                self._changed.wait_for(lambda: self._is_closing, RETRY_S)
+            if self._is_stuck:
+                self._changed.wait_for(lambda: self._is_closing or not self._is_stuck, RETRY_S)
             else:
-                self._changed.wait_for(
-                    self._has_work, min(TICK_S, self._limits.grace_seconds) if self._waiting else None
-                )
+                is_watching = self._waiting or self.trouble is not None
+                tick = min(TICK_S, self._limits.grace_seconds) if is_watching else None
+                self._changed.wait_for(self._has_work, tick)
             if self._is_closing:
                 return None
             # The next file first and by itself: a seal takes a second, in which the present file would outgrow its limit.
@@ -118,10 +119,11 @@ class Keeper:
         with self._changed:
             is_new = answer.trouble is not None and answer.trouble != self.trouble
             self.trouble, self._waiting = answer.trouble, answer.waiting
-            if answer.trouble is None:
-                self._sealed = max(self._sealed, command.seal_up_to)
+            self._sealed = max(self._sealed, answer.sealed_up_to, command.seal_up_to if answer.trouble is None else -1)
             if answer.prepared is not None and answer.prepared == self._prepare:
                 self._prepare = None
+            is_prepared = command.prepare is None or command.prepare == answer.prepared
+            self._is_stuck = not is_prepared or command.seal_up_to > self._sealed
             self._changed.notify_all()
         if answer.prepared is not None and self.on_prepared is not None:
             self.on_prepared(answer.prepared)
@@ -132,9 +134,7 @@ class Keeper:
 def _answer(sealer: Sealer, command: Command) -> Answer:
     try:
         return sealer.run(command)
-    except (
-        Exception
-    ) as refused:  # a mistake in the work must not end the keeping in silence; it is the answer's trouble
+    except Exception as refused:  # a mistake in the work must not end the keeping in silence
         return Answer(trouble=f"{type(refused).__name__}: {refused}")
 
 

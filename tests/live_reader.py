@@ -35,7 +35,7 @@ def main(home: Path, acknowledged: Path, stop: Path) -> None:
     is_last = False
     while not is_last:
         is_last = stop.exists()
-        way = ("connect", "attach", "attach or replace")[sum(ways.values()) % 3]
+        way = ("connect", "attach", "attach again")[sum(ways.values()) % 3]
         promised = _promised(acknowledged)
         try:
             seen, calls = _asked(way, catalog, kept)
@@ -60,8 +60,10 @@ def _asked(way: str, catalog: Path, kept: Any) -> tuple[tuple[Any, ...], tuple[A
         connection, prefix = duckdb.connect(":memory:"), "ledger."
         connection.execute(f"ATTACH '{catalog}' AS ledger (READ_ONLY)")
     else:
+        # ATTACH OR REPLACE leaves a database of the same path as it is (DuckDB 1.4.0 to 2.0.0), so it refreshes nothing.
         connection, prefix = kept.cursor(), "ledger."
-        connection.execute(f"ATTACH OR REPLACE '{catalog}' AS ledger (READ_ONLY)")
+        connection.execute("DETACH DATABASE IF EXISTS ledger")
+        connection.execute(f"ATTACH '{catalog}' AS ledger (READ_ONLY)")
     try:
         seen = connection.execute(SEEN.format(events=f"{prefix}events")).fetchone()
         return seen, connection.execute(CALLS.format(calls=f"{prefix}calls")).fetchone()

@@ -29,7 +29,7 @@ from tests.written_homes import START, ignore, made, opened, settled, write, wro
 def recovered(home: Home) -> tuple[Recovered, list[str]]:
     """What a start finds, and the ids of the unsealed events it hands over."""
     taken: list[Event] = []
-    found = recover(home, REAL, fold=lambda manifest: taken.append, now=START)
+    found = recover(home, REAL, fold=lambda _: taken.append, now=START)
     return found, [event.id for event in taken]
 
 
@@ -78,7 +78,11 @@ def test_a_tail_torn_at_any_byte_loses_its_last_event_and_no_other(tmp_path: Pat
     whole = journal.read_bytes()
     start_of_last = whole.rstrip(b"\n").rindex(b"\n") + 1
 
-    for length in range(start_of_last + 1, len(whole) - 1):
+    for length in (
+        start_of_last + 1,
+        *range(start_of_last + 2, len(whole) - 9, 11),
+        *range(len(whole) - 9, len(whole) - 1),
+    ):
         journal.write_bytes(whole[:length])
         found, taken = recovered(home)
         assert taken == ids(range(2)), length

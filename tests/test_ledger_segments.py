@@ -255,8 +255,9 @@ def test_a_damaged_segment_is_not_compacted(tmp_path: Path) -> None:
 
     with opened(home.path) as writer:
         write(writer, [settled(99)])
-        with pytest.raises(NotSealed, match="SHA-256"):
-            writer.seal()
+        writer.seal()
+        assert writer.trouble is not None
+        assert victim.name in writer.trouble
     assert len(manifests.load(home, REAL).files) == FAN_OUT
 
 
@@ -291,7 +292,7 @@ def files(*rows: int, months: str = "") -> tuple[Segment, ...]:
     [
         (files(*[100] * 9), None),
         (files(*[100] * 10), slice(0, 10)),
-        (files(900, *[100] * 9), None),  # the result would be mostly what the large one is already
+        (files(901, *[100] * 9), None),  # the result would be mostly what the large one is already
         (files(5000, *[100] * 10), slice(1, 11)),
         (files(*[100] * 3, 100, 100, months="aaabb"), slice(0, 3)),  # a past month ends as one file
         (files(MAX_ROWS, 100, 100, 5, months="aaab"), slice(1, 3)),

@@ -77,7 +77,7 @@ def made(path: Path) -> Home:
 
 def ignore(_: Manifest) -> Take:
     """A fold that keeps nothing."""
-    return lambda event: None
+    return lambda _: None
 
 
 @contextmanager
