@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledger import cli as ledger_commands
+from ledger import cli_closing as closing_commands
+from ledger import cli_hours as hours_commands
 from ledger import cli_log as log_commands
 from ledger.output import DEFAULT_HOME, HomeOption, run, say
 from reports import commands as report_commands
@@ -16,10 +19,12 @@ from router import cli as router_commands
 from router.remote import post_events, post_seal
 
 if TYPE_CHECKING:
-    from ledger.events import ReportIssued
+    from ledger.events import Event
     from ledger.home import Home
+    from ledger.projections import State
     from ledger.store import Ledger
     from router.app import Job
+    from router.doors import Route
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,14 +35,16 @@ app = typer.Typer(
 )
 
 
-def issue(context: typer.Context, home: Home, event: ReportIssued) -> None:
-    """Record that a report was built."""
+def issue(context: typer.Context, home: Home, event: Event) -> None:
+    """Record that a report was built or delivered."""
     ledger_commands.write(context, home, event)
 
 
 app.add_typer(router_commands.app)
 app.add_typer(ledger_commands.app)
+app.add_typer(hours_commands.app)
 app.add_typer(log_commands.app)
+app.add_typer(closing_commands.app)
 app.add_typer(report_commands.commands(issue))
 
 
@@ -52,18 +59,47 @@ def serve(
 
     Like: GLOBAL_API_KEY=… halfpenny serve --home H
     """
-    code = router_commands.run_service(Path(home), config, port=port, clock=clock, jobs=_report_job(Path(home)))
+    from ledger.home import existing  # noqa: PLC0415 - --help need not load it
+    from reports.settings import of_home  # noqa: PLC0415
+
+    at = Path(home)
+    of_home(existing(at))  # a wrong key of [reports] is refused now, and not when the month is over
+    code = router_commands.run_service(
+        at, config, port=port, clock=clock, jobs=_report_job(at), routes=lambda ledger: report_routes(at, ledger.state)
+    )
     raise typer.Exit(code)
+
+
+def report_routes(path: Path, state: State) -> tuple[Route, ...]:
+    """GET /v1/reports and the files below it: a client's key sees its own, an admin's all."""
+    from ledger.home import existing  # noqa: PLC0415 - --help need not load it
+    from reports.http import Reports  # noqa: PLC0415
+    from router.doors import Route  # noqa: PLC0415
+
+    pull, who = Reports(existing(path), state), ("client", "admin")
+    return (
+        Route("GET", "/v1/reports", lambda request, visit: pull.listed(request, visit.caller.client_id), who),
+        Route(
+            "GET", "/v1/reports/{client}/{file}", lambda request, visit: pull.file(request, visit.caller.client_id), who
+        ),
+    )
 
 
 def _report_job(path: Path) -> router_commands.Jobs:
     def jobs(ledger: Ledger) -> Sequence[Job]:
         from ledger.home import existing  # noqa: PLC0415 - --help need not load it
+        from reports.couriers import Couriers  # noqa: PLC0415
         from reports.job import EVERY_S, build_due  # noqa: PLC0415
         from router.app import Job, now_utc  # noqa: PLC0415
 
+        home = existing(path)
+        couriers = Couriers(home, os.environ, now_utc)
+
         async def build() -> None:
-            await build_due(existing(path), ledger.state, now_utc, ledger.append)
+            try:
+                await build_due(home, ledger.state, now_utc, ledger.append)
+            finally:  # what was built before is delivered whatever failed now
+                await couriers.deliver_due(ledger.state, ledger.append)
 
         return (Job("reports", EVERY_S, build),)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
 from ledger import admin
 from ledger.cli import stamp
@@ -96,6 +98,34 @@ def gateway(home: Home, provider_url: str, *, said: str = "gateway.said", **sett
     command = ["serve", "--home", str(home.path)]
     with _started(command, home.path.parent / said, environment, "Halfpenny listens on ") as running:
         yield running
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def commanded(*arguments: str) -> Said:
+    """One command of the front door within this process, which takes a tenth of the time of a new one."""
+    import halfpenny as front_door
+
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["halfpenny", *arguments]),
+        mock.patch.dict(os.environ, clean_environment(), clear=True),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            front_door.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+    return Said(code, out.getvalue(), err.getvalue())
 
 
 def halfpenny(*arguments: str, timeout_s: float = START_S, **environment: str) -> subprocess.CompletedProcess[str]:
