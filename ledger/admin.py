@@ -49,6 +49,8 @@ def client_added(
     if client_id == WHOLE:
         raise InvalidInput(f"{WHOLE!r} names the budget above all clients. Choose another client id.")
     zone(zone_name)
+    if edit_rate is not None and usd(edit_rate) < 0:
+        raise InvalidInput(f"{edit_rate} is below zero. An hour of an agent costs zero or more USD.")
     return e.ClientAdded(
         id=stamp.event_id,
         subject=client_id,
@@ -167,6 +169,8 @@ def fx_recorded(stamp: Stamp, base: str, quote: str, rate: str, *, on: str, sour
     """One dated rate: 1 base is `rate` quote. Errors: InvalidInput, BadMoney, BadMoment."""
     if usd(rate) <= 0:
         raise InvalidInput(f"{rate} is not a rate. 1 {base} is some positive amount of {quote}.")
+    if base == quote:
+        raise InvalidInput(f"1 {base} is 1 {quote} always. Name two currencies, like EUR USD.")
     return e.FxRecorded(
         id=stamp.event_id,
         subject=f"{_currency(base)}/{_currency(quote)}",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli import Doors, stamp, write
+from ledger.cli import Doors
 from ledger.errors import HomeInUse, NotFound
 from ledger.home import Home, existing
 from ledger.money import text
@@ -205,20 +205,3 @@ def _hold(event: Any) -> dict[str, object]:
         "hold_usd": event.hold_usd,
         "time": f"{event.time:%Y-%m-%d %H:%M:%S}Z",
     }
-
-
-@app.command(rich_help_panel="Reports")
-def close(
-    context: typer.Context,
-    client_id: str,
-    month: Annotated[str, typer.Argument(metavar="YYYY-MM")],
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Close a client's month: its report is made of the events up to now, for good."""
-    from ledger.closing import month_closed  # noqa: PLC0415
-    from ledger.store import read_state  # noqa: PLC0415
-
-    at = existing(Path(home))
-    event = month_closed(read_state(at), stamp(), client_id, month)
-    write(context, at, event)
-    say(f"{month} of {client_id} is closed at event {event.up_to_sequence}: {event.calls} calls, {event.cost_usd} USD.")

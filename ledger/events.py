@@ -305,6 +305,81 @@ class ReportIssued(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ha
     status: Literal["draft", "final"]
 
 
+class InvoiceRecorded(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.invoice.recorded.v1"):
+    """A provider's invoice was held against the ledger; `subject` is its name, `client_id` absent when over all clients.
+
+    Shapes: days are those of `invoice_zone`, from `starts_at` to before `ends_at`. Every residual is invoice minus ledger;
+    they sum to `invoice_usd` minus `ledger_usd`. `mismatch_usd` is what counts against the tolerance.
+    """
+
+    provider_name: Name
+    period: Month
+    starts_at: Moment
+    ends_at: Moment
+    invoice_zone: Name
+    invoice_sha256: Digest
+    invoice_lines: Count
+    invoice_usd: Usd
+    ledger_usd: Usd
+    residual_missing_usd: Usd
+    residual_duplicate_usd: Usd
+    residual_price_usd: Usd
+    residual_class_usd: Usd
+    residual_clock_usd: Usd
+    residual_rounding_usd: Usd
+    mismatch_usd: Usd
+    tolerance_usd: Usd
+    within_tolerance: bool
+    orphans_settled: Count
+    orphans_voided: Count
+    orphans_open: Count
+    up_to_sequence: Count
+
+
+class MonthRestated(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.month.restated.v1"):
+    """A closed month is told anew with what came later; `subject` is the client. The report that was issued stays.
+
+    Shapes: `restatement` counts from 1; the report is made of events up to `up_to_sequence`.
+    """
+
+    period: Month
+    restatement: Annotated[int, Meta(ge=1)]
+    up_to_sequence: Count
+    calls: Count
+    cost_usd: Usd
+    previous_cost_usd: Usd
+    reason: Words
+
+
+class ReportDelivered(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.report.delivered.v1"):
+    """A revision reached a recipient; `subject` is the client. `target` is a keyed hash of the address, never the address.
+
+    Shapes: `message_id` is the same on every attempt, so that a receiver can drop what it has.
+    """
+
+    period: Month
+    revision: Annotated[int, Meta(ge=1)]
+    report_sha256: Digest
+    channel: Literal["mail", "webhook"]
+    target: Digest
+    message_id: Name
+    attempts: Count
+
+
+class HoursLogged(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.hours.logged.v1"):
+    """Time the freelancer worked for a client; `subject` is the client. The fee is hours times the hourly rate, if there is one.
+
+    Units: `hourly_rate` in `currency`; `worked_on` a day in the client's zone, which lies in `period`.
+    """
+
+    period: Month
+    worked_on: Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]
+    hours: Rate
+    activity: Name
+    hourly_rate: Rate | None = None
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] | None = None
+
+
 EVENTS: tuple[type[Event], ...] = (
     CallReserved,
     CallSettled,
@@ -322,4 +397,8 @@ EVENTS: tuple[type[Event], ...] = (
     KeyRevoked,
     MonthClosed,
     ReportIssued,
+    InvoiceRecorded,
+    MonthRestated,
+    ReportDelivered,
+    HoursLogged,
 )

@@ -45,8 +45,9 @@ _EXITS: tuple[tuple[type[LedgerError], int], ...] = (
 
 
 def exit_code(trouble: LedgerError) -> int:
-    """The exit code of a refusal."""
-    return next((code for kind, code in _EXITS if isinstance(trouble, kind)), 1)
+    """The exit code of a refusal; a class of another room that is none of these states its own."""
+    stated: int | None = getattr(trouble, "exit_code", None)
+    return stated if stated is not None else next((code for kind, code in _EXITS if isinstance(trouble, kind)), 1)
 
 
 def run(app: Callable[[], object]) -> None:

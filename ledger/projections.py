@@ -13,8 +13,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from ledger import closings, hours
 from ledger import events as e
 from ledger.budgets import WHOLE, Account, period_named, zone
+from ledger.closings import Closings
 from ledger.errors import Conflict, InvalidInput, NotFound
 from ledger.money import ZERO
 from ledger.prices import Price, PriceBook, Rates
@@ -114,6 +116,7 @@ class State:
     latency: dict[tuple[str, str], LatencyWindow] = field(default_factory=dict)
     closed: dict[tuple[str, str], e.MonthClosed] = field(default_factory=dict)
     issued: dict[tuple[str, str], e.ReportIssued] = field(default_factory=dict)
+    closings: Closings = field(default_factory=Closings)
 
     def client(self, client_id: str) -> e.ClientAdded:
         """The client with this id. Errors: NotFound."""
@@ -318,14 +321,6 @@ def _revoked(state: State, event: e.KeyRevoked) -> None:
     state.keys[at] = state.keys[at]._replace(revoked=True)
 
 
-def _month_closed(state: State, event: e.MonthClosed) -> None:
-    state.closed[event.subject, event.period] = event
-
-
-def _report(state: State, event: e.ReportIssued) -> None:
-    state.issued[event.subject, event.period] = event
-
-
 _APPLY: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.CallReserved: _reserved,
     e.CallSettled: _settled,
@@ -341,8 +336,12 @@ _APPLY: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.ClientAdded: _client,
     e.KeyIssued: _key,
     e.KeyRevoked: _revoked,
-    e.MonthClosed: _month_closed,
-    e.ReportIssued: _report,
+    e.MonthClosed: closings.month_closed,
+    e.ReportIssued: closings.report_issued,
+    e.InvoiceRecorded: closings.invoice_recorded,
+    e.MonthRestated: closings.month_restated,
+    e.ReportDelivered: closings.report_delivered,
+    e.HoursLogged: _nothing,
 }
 
 
@@ -426,12 +425,6 @@ def _check_budget(state: State, event: e.BudgetSet) -> None:
         raise NotFound("key", event.subject, "See the keys with: halfpenny key list.")
 
 
-def _check_close(state: State, event: e.MonthClosed) -> None:
-    state.client(event.subject)
-    if (event.subject, event.period) in state.closed:
-        raise Conflict(f"{event.period} of {event.subject} is closed already.")
-
-
 _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.CallReserved: _check_reserved,
     e.CallSettled: _check_end,
@@ -445,5 +438,10 @@ _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.PriceListed: _check_price,
     e.FxRecorded: _check_fx,
     e.BudgetSet: _check_budget,
-    e.MonthClosed: _check_close,
+    e.MonthClosed: closings.check_close,
+    e.ReportIssued: closings.check_issued,
+    e.InvoiceRecorded: closings.check_invoice,
+    e.MonthRestated: closings.check_restated,
+    e.ReportDelivered: closings.check_delivered,
+    e.HoursLogged: hours.check_logged,
 }

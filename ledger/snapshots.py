@@ -12,6 +12,7 @@ from collections import deque
 import msgspec
 
 from ledger import events as e
+from ledger.closings import Closings, delivery_of
 from ledger.prices import Price, PriceBook
 from ledger.projections import CallKey, Cap, Draft, Key, Running, Spend, SpendKey, State
 from ledger.windows import WINDOW, EditWindow, LatencyWindow
@@ -54,6 +55,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     latency: list[tuple[tuple[str, str], list[int]]]
     closed: list[e.MonthClosed]
     issued: list[e.ReportIssued]
+    restated: list[e.MonthRestated]
+    invoices: list[e.InvoiceRecorded]
+    delivered: list[e.ReportDelivered]
 
 
 _decoder = msgspec.json.Decoder(Snapshot)
@@ -82,6 +86,9 @@ def dump(state: State) -> bytes:
             latency=[(key, list(window.recent)) for key, window in state.latency.items()],
             closed=list(state.closed.values()),
             issued=list(state.issued.values()),
+            restated=list(state.closings.restated.values()),
+            invoices=list(state.closings.invoices.values()),
+            delivered=list(state.closings.delivered.values()),
         )
     )
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
@@ -150,4 +157,9 @@ def _state(found: Snapshot) -> State:
         latency={key: LatencyWindow(deque(recent, maxlen=WINDOW)) for key, recent in found.latency},
         closed={(closed.subject, closed.period): closed for closed in found.closed},
         issued={(issued.subject, issued.period): issued for issued in found.issued},
+        closings=Closings(
+            restated={(month.subject, month.period): month for month in found.restated},
+            invoices={(invoice.client_id or "", invoice.period): invoice for invoice in found.invoices},
+            delivered={delivery_of(sent): sent for sent in found.delivered},
+        ),
     )

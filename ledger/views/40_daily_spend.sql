@@ -1,8 +1,9 @@
 -- daily_spend: settled spend by day, finely enough to add up to anything a report prints.
--- Grain:  (client_id, period, local_date, purpose, request_model, model, arm, is_ok, is_measured).
+-- Grain:  (client_id, period, local_date, purpose, request_model, model, arm, price_id, is_ok, is_measured).
 -- Units:  USD exact, DECIMAL(38,12); tokens are counts, each in exactly one bucket.
 -- Zone:   local_date is the day of reserved_at in the client's zone; period is the client's month.
 -- Source: call.settled alone; baseline.set for the rates; client.added for the zone.
+-- Sums have no condition of their own in the first pass, where every call is; what they need is a key there.
 -- Rows are first summed by quarter of an hour, which no zone's midnight cuts, so that a zone is looked up
 -- a few thousand times and not once a call; rates multiply sums of tokens, which is exact and cheap.
 CREATE OR REPLACE VIEW daily_spend AS
@@ -28,20 +29,16 @@ quarters AS (
         request_model,
         coalesce(response_model, request_model) AS model,
         arm,
+        price_id,
         outcome = 'ok' AS is_ok,
-        usage_source <> 'estimated' AND usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL AS is_measured,
+        usage_source,
+        usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL AS has_usage,
         count(*) AS calls,
-        count(*) FILTER (WHERE usage_source = 'estimated') AS estimated_calls,
-        count(*) FILTER (WHERE usage_source = 'counted') AS counted_calls,
-        count(*) FILTER (WHERE usage_input_tokens IS NULL OR usage_output_tokens IS NULL) AS calls_without_usage,
-        coalesce(sum(usage_input_tokens) FILTER (WHERE usage_output_tokens IS NOT NULL), 0) AS input_tokens,
-        coalesce(sum(usage_output_tokens) FILTER (WHERE usage_input_tokens IS NOT NULL), 0) AS output_tokens,
-        coalesce(sum(usage_cache_read_input_tokens) FILTER (WHERE usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL), 0)
-            AS cache_read_tokens,
-        coalesce(sum(usage_cache_write_input_tokens) FILTER (WHERE usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL), 0)
-            AS cache_write_tokens,
-        coalesce(sum(usage_reasoning_output_tokens) FILTER (WHERE usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL), 0)
-            AS reasoning_tokens,
+        coalesce(sum(usage_input_tokens), 0) AS input_tokens,
+        coalesce(sum(usage_output_tokens), 0) AS output_tokens,
+        coalesce(sum(usage_cache_read_input_tokens), 0) AS cache_read_tokens,
+        coalesce(sum(usage_cache_write_input_tokens), 0) AS cache_write_tokens,
+        coalesce(sum(usage_reasoning_output_tokens), 0) AS reasoning_tokens,
         sum(cost_usd) AS cost_usd,
         coalesce(sum(cost_uncached_input_usd), 0::DECIMAL(38, 12)) AS cost_uncached_input_usd,
         coalesce(sum(cost_cache_read_usd), 0::DECIMAL(38, 12)) AS cost_cache_read_usd,
@@ -61,19 +58,21 @@ days AS (
         q.request_model,
         q.model,
         q.arm,
+        q.price_id,
         q.is_ok,
-        q.is_measured,
+        q.usage_source <> 'estimated' AND q.has_usage AS is_measured,
         sum(q.calls)::BIGINT AS calls,
-        sum(q.estimated_calls)::BIGINT AS estimated_calls,
-        sum(q.counted_calls)::BIGINT AS counted_calls,
-        sum(q.calls_without_usage)::BIGINT AS calls_without_usage,
-        sum(q.input_tokens)::BIGINT AS input_tokens,
-        sum(q.output_tokens)::BIGINT AS output_tokens,
-        sum(q.input_tokens - q.cache_read_tokens - q.cache_write_tokens)::BIGINT AS uncached_input_tokens,
-        sum(q.cache_read_tokens)::BIGINT AS cache_read_tokens,
-        sum(q.cache_write_tokens)::BIGINT AS cache_write_tokens,
-        sum(q.output_tokens - q.reasoning_tokens)::BIGINT AS plain_output_tokens,
-        sum(q.reasoning_tokens)::BIGINT AS reasoning_tokens,
+        coalesce(sum(q.calls) FILTER (WHERE q.usage_source = 'estimated'), 0)::BIGINT AS estimated_calls,
+        coalesce(sum(q.calls) FILTER (WHERE q.usage_source = 'counted'), 0)::BIGINT AS counted_calls,
+        coalesce(sum(q.calls) FILTER (WHERE NOT q.has_usage), 0)::BIGINT AS calls_without_usage,
+        coalesce(sum(q.input_tokens) FILTER (WHERE q.has_usage), 0)::BIGINT AS input_tokens,
+        coalesce(sum(q.output_tokens) FILTER (WHERE q.has_usage), 0)::BIGINT AS output_tokens,
+        coalesce(sum(q.input_tokens - q.cache_read_tokens - q.cache_write_tokens) FILTER (WHERE q.has_usage), 0)::BIGINT
+            AS uncached_input_tokens,
+        coalesce(sum(q.cache_read_tokens) FILTER (WHERE q.has_usage), 0)::BIGINT AS cache_read_tokens,
+        coalesce(sum(q.cache_write_tokens) FILTER (WHERE q.has_usage), 0)::BIGINT AS cache_write_tokens,
+        coalesce(sum(q.output_tokens - q.reasoning_tokens) FILTER (WHERE q.has_usage), 0)::BIGINT AS plain_output_tokens,
+        coalesce(sum(q.reasoning_tokens) FILTER (WHERE q.has_usage), 0)::BIGINT AS reasoning_tokens,
         sum(q.cost_usd) AS cost_usd,
         sum(q.cost_uncached_input_usd) AS cost_uncached_input_usd,
         sum(q.cost_cache_read_usd) AS cost_cache_read_usd,
@@ -104,6 +103,7 @@ COMMENT ON COLUMN daily_spend.purpose IS 'classification, generation, judge, sha
 COMMENT ON COLUMN daily_spend.request_model IS 'model asked for';
 COMMENT ON COLUMN daily_spend.model IS 'model that was charged: response_model, else request_model';
 COMMENT ON COLUMN daily_spend.arm IS 'standard, premium or another configured arm; absent when not routed';
+COMMENT ON COLUMN daily_spend.price_id IS 'price they were charged with';
 COMMENT ON COLUMN daily_spend.is_ok IS 'whether these calls ended with outcome ok';
 COMMENT ON COLUMN daily_spend.is_measured IS 'whether the tokens of these calls are known and not an estimate';
 COMMENT ON COLUMN daily_spend.calls IS 'settled attempts';
