@@ -10,32 +10,52 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
+
+import msgspec
 
 from ledger.disk import DIRECTORY_MODE, FILE_MODE, REAL
-from ledger.home import Home, existing
+from ledger.errors import InvalidInput
+from ledger.home import existing
 from reports import model
 from reports.charts import PAPER, SCREEN
 from reports.compose import compose
 from reports.errors import Altered
 from reports.facts import MonthFacts
+from reports.focus import as_focus
 from reports.html import html
+from reports.items import items
+from reports.lines import as_parquet
+from reports.look import Look, look_of
 from reports.model import Report, sha256
 from reports.month import read_month
 from reports.page import page
 from reports.pdf import pdf
 from reports.pictures import pictures
+from reports.places import directory_of, revisions
+from reports.settings import of_home
 from reports.tables import as_csv
+from reports.words import LANGUAGES
+from reports.workbook import as_xlsx
 
-FILES = ("report.json", "report.html", "report.pdf", "report.csv", "manifest.json")
-_REVISION = re.compile(r"r([1-9][0-9]{0,5})")
+FILES = (
+    *("report.json", "report.html", "report.pdf", "report.csv", "report.xlsx", "focus.csv", "lines.parquet"),
+    "manifest.json",
+)
 ATTEMPTS = 20  # other processes that may build the same month at once
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """How a report is written: by whom, in which language, in which look."""
+
+    prepared_by: str
+    language: str
+    look: Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,42 +70,67 @@ class BuiltReport:
     is_new: bool
 
 
-def build(home: Path, client: str, period: str, *, out_dir: Path | None = None, prepared_by: str = "") -> BuiltReport:
+def build(
+    home: Path,
+    client: str,
+    period: str,
+    *,
+    out_dir: Path | None = None,
+    prepared_by: str = "",
+    language: str | None = None,
+) -> BuiltReport:
     """The report of a client's month, built or found; with `out_dir` its files are copied there too.
 
-    Errors: NotAHome, NotFound for the client, BadPeriod, NoRate, Damage, DoesNotRender, Altered; OSError.
+    Who prepared it and how it looks is the home's section [reports], unless `prepared_by` says who. Another `language` than
+    the client's is a translation: the same revision and figures, written to `out_dir` alone.
+    Errors: NotAHome, NotFound for the client, BadPeriod, NoRate, Damage, DoesNotRender, Altered, InvalidInput; OSError.
     """
+    if language is not None and (out_dir is None or language not in LANGUAGES):
+        raise InvalidInput(f"A report in {language!r} needs a directory (-o) and one of {', '.join(LANGUAGES)}.")
+    at = existing(home)
+    settings = of_home(at)
+    how = Print(prepared_by or settings.prepared_by, settings.language_of(client), look_of(at, settings))
     facts = read_month(home, client, period)
-    place = directory_of(existing(home), client, period)
+    place = directory_of(at, client, period)
     for _ in range(ATTEMPTS):
-        built = _found(place, facts, prepared_by) or _made(place, facts, prepared_by)
+        built = _found(place, facts, how) or _made(place, facts, how)
         if built is not None:
-            if out_dir is not None:
+            if language not in (None, built.report.language):
+                _translate(built, facts, replace(how, language=str(language)), Path(str(out_dir)))
+            elif out_dir is not None:
                 _copy(built, out_dir)
             return built
     raise Altered(place)
 
 
-def directory_of(home: Home, client: str, period: str) -> Path:
-    """Where a month's revisions lie. Shapes: whatever a client is called, its directory is one name below HOME/reports."""
-    name = quote(client, safe="")
-    return home.reports / (name.replace(".", "%2E") if name.startswith(".") else name) / period
+def _report(place: Path, facts: MonthFacts, revision: int, how: Print) -> Report:
+    """The report as this revision of it; what changed is told against the one before."""
+    before = _before(place, revision)
+    return compose(facts, prepared_by=how.prepared_by, revision=revision, language=how.language, before=before)
 
 
-def revisions(place: Path) -> tuple[int, ...]:
-    """The revisions of a month, in order; none when it was never built."""
-    if not place.is_dir():
-        return ()
-    return tuple(sorted(int(found[1]) for entry in place.iterdir() if (found := _REVISION.fullmatch(entry.name))))
+def _before(place: Path, revision: int) -> Report | None:
+    """The revision before; None when there is none, or it is of a shape that is no longer read."""
+    try:
+        return model.read((place / f"r{revision - 1}" / "report.json").read_bytes())
+    except (FileNotFoundError, msgspec.ValidationError):
+        return None
 
 
-def _found(place: Path, facts: MonthFacts, prepared_by: str) -> BuiltReport | None:
+def _translate(built: BuiltReport, facts: MonthFacts, how: Print, out_dir: Path) -> None:
+    report = _report(built.directory.parent, facts, built.report.revision, how)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for name, content in rendered(report, facts, how.look).items():
+        (out_dir / name).write_bytes(content)
+
+
+def _found(place: Path, facts: MonthFacts, how: Print) -> BuiltReport | None:
     """The latest revision, when it is the report of these facts."""
     known = revisions(place)
     if not known:
         return None
     directory = place / f"r{known[-1]}"
-    report = compose(facts, prepared_by=prepared_by, revision=known[-1])
+    report = _report(place, facts, known[-1], how)
     written = model.written(report)
     kept = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
     if kept["files"]["report.json"] != sha256(written):
@@ -93,14 +138,14 @@ def _found(place: Path, facts: MonthFacts, prepared_by: str) -> BuiltReport | No
     for name, digest in kept["files"].items():
         if sha256((directory / name).read_bytes()) != digest:
             raise Altered(directory / name)
-    return _built(report, directory, kept["up_to_sequence"], sha256(written), is_new=False)
+    return _built(report, directory, facts.chain.sequence, sha256(written), is_new=False)
 
 
-def _made(place: Path, facts: MonthFacts, prepared_by: str) -> BuiltReport | None:
+def _made(place: Path, facts: MonthFacts, how: Print) -> BuiltReport | None:
     """A new revision; None when another process took its number first."""
     revision = max(revisions(place), default=0) + 1
-    report = compose(facts, prepared_by=prepared_by, revision=revision)
-    files = rendered(report, facts)
+    report = _report(place, facts, revision, how)
+    files = rendered(report, facts, how.look)
     place.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=place))
     try:
@@ -120,16 +165,24 @@ def _made(place: Path, facts: MonthFacts, prepared_by: str) -> BuiltReport | Non
     return _built(report, directory, facts.chain.sequence, sha256(files["report.json"]), is_new=True)
 
 
-def rendered(report: Report, facts: MonthFacts) -> dict[str, bytes]:
+def rendered(report: Report, facts: MonthFacts, look: Look) -> dict[str, bytes]:
     """Every file of a revision by name; the manifest last, over the others."""
-    written, words = model.written(report), page(report)
+    written, words, lines = model.written(report), page(report), items(facts)
     files = {
         "report.json": written,
-        "report.html": html(words, pictures(report, SCREEN)),
+        "report.html": html(words, pictures(report, look.painted(SCREEN)), look),
         "report.pdf": pdf(
-            words, pictures(report, PAPER), author=report.prepared_by, date=facts.period.end, attached=written
+            words,
+            pictures(report, look.painted(PAPER)),
+            author=report.prepared_by,
+            date=facts.period.end,
+            attached=written,
+            look=look,
         ),
         "report.csv": as_csv(report),
+        "report.xlsx": as_xlsx(report, lines, created=facts.period.end),
+        "focus.csv": as_focus(report, lines),
+        "lines.parquet": as_parquet(report, lines),
     }
     manifest = {
         "schema": "halfpenny.report.manifest.v1",

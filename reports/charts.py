@@ -8,7 +8,7 @@ coordinates here; every figure that can be read arrives as text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from html import escape
 from itertools import accumulate
@@ -33,6 +33,10 @@ class Palette:
     saved: str
     more: str
     limit: str
+
+    def with_lanes(self, lanes: tuple[str, ...]) -> Palette:
+        """The same with other colours of the lanes."""
+        return replace(self, lanes=lanes)
 
     def lane(self, place: int) -> str:
         """The colour of a lane."""
@@ -166,7 +170,7 @@ class _Frame:
 
 def bars(found: Sequence[Bar], scale: Scale, legend: Sequence[Key], colours: Sequence[str], p: Palette) -> str:
     """Stacked bars with a dashed baseline. Shapes: `colours` one for each value of a bar, from below."""
-    frame = _Frame(scale, height=262, right=WIDTH - MARGIN)
+    frame = _Frame(scale, height=222, right=WIDTH - MARGIN)
     slot = frame.slot(len(found))
     drawn = [_legend(legend, frame.left, p), *frame.drawn(p)]
     for place, bar in enumerate(found):

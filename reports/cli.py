@@ -24,7 +24,8 @@ def described(built: BuiltReport) -> dict[str, object]:
         "client_id": report.client.id,
         "period": report.period.name,
         "revision": report.revision,
-        "status": report.status,
+        "status": "draft" if report.status == "draft" else "final",
+        "stage": report.status,
         "is_new": built.is_new,
         "up_to_sequence": built.up_to_sequence,
         "report_sha256": built.report_sha256,
@@ -64,13 +65,16 @@ def _parser() -> argparse.ArgumentParser:
     building.add_argument("--home", type=Path, required=True)
     building.add_argument("-o", "--out", type=Path, help="copy the files into this directory too")
     building.add_argument("--prepared-by", default="")
+    building.add_argument("--language", help="en or de: a translation, into the directory given by -o alone")
     building.add_argument("--format", choices=("table", "json"), default="table")
     commands.add_parser("views", help="print schemas/views.md as the views' own comments say it")
     return parser
 
 
 def _build(asked: argparse.Namespace) -> int:
-    built = build(asked.home, asked.client, asked.month, out_dir=asked.out, prepared_by=asked.prepared_by)
+    built = build(
+        asked.home, asked.client, asked.month, out_dir=asked.out, prepared_by=asked.prepared_by, language=asked.language
+    )
     if asked.format == "json":
         sys.stdout.write(json.dumps(described(built), indent=2, ensure_ascii=False) + "\n")
         return 0

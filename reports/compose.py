@@ -7,57 +7,72 @@ baseline and spend are sums and differences of those printed lines, so they add 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 
+import msgspec
+
 from ledger.budgets import zone
 from ledger.money import ZERO, round_half_up, text
 from reports import figures
-from reports.display import legible
+from reports.baselines import headline, methods
+from reports.bill import bill, kind_of, line_key
+from reports.display import Style, legible
+from reports.effects import price_changes, steps
 from reports.facts import EditRow, LatencyRow, MonthFacts, SpendRow
 from reports.figures import Currency
+from reports.happenings import happenings
+from reports.items import digest, items
 from reports.model import (
     Budget,
+    Change,
+    ChangeKey,
     Client,
     Count,
     Day,
     DayPart,
+    Invoice,
     Lane,
     Line,
-    LineKind,
+    Method,
     Money,
     Month,
     Quality,
     Reply,
     Report,
-    Step,
-    Tokens,
+    Service,
+    Status,
     Totals,
     Unknowns,
     Week,
+    sha256,
 )
+from reports.outlook import forecast, previous, work
 from reports.sentence import sentence
 
 REST = "rest"  # of a day: everything that is no reply
-KINDS: tuple[LineKind, ...] = ("reply", "classification", "other", "judge", "shadow", "failed", "estimated")
-ARMS = ("standard", "premium")  # shown first, in this order
 NO_EDITS = EditRow(0, 0, 0, 0, 0, 0, ZERO, ZERO, 0, ZERO, 0, ZERO)
-_BUCKETS = ("uncached_input", "cache_read", "cache_write", "plain_output", "reasoning")
 
 
-def compose(facts: MonthFacts, *, prepared_by: str, revision: int, language: str = "en") -> Report:
-    """The report of these facts."""
-    lines = _lines(facts.spend, facts.currency)
+def compose(
+    facts: MonthFacts, *, prepared_by: str, revision: int, language: str = "en", before: Report | None = None
+) -> Report:
+    """The report of these facts; `before` is the revision it follows, of which it says what changed."""
+    lines = bill(facts.spend, facts.currency)
     lanes = _lanes(lines, facts)
-    totals = _totals(lines, facts)
+    ways = methods(facts, lines)
+    totals = _totals(lines, facts, headline(ways))
     quality = _quality(_added(row for _, row in facts.quality))
+    found = items(facts)
+    earlier = previous(facts, totals)
     local = zone(facts.client.zone)
     first, last = (
         facts.period.start.astimezone(local).date(),
         (facts.period.end - dt.timedelta(microseconds=1)).astimezone(local).date(),
     )
+    days, prices = _days(facts.spend, first, last, lanes), price_changes(facts)
+    said = sentence(totals, quality, Style(facts.currency.code, language), facts.baseline, earlier)
     return Report(
         client=Client(id=facts.client.client_id, name=legible(facts.client.name), zone=facts.client.zone),
         period=Month(
@@ -68,99 +83,52 @@ def compose(facts: MonthFacts, *, prepared_by: str, revision: int, language: str
             ends_at=facts.period.end,
         ),
         prepared_by=legible(prepared_by),
-        status="final" if facts.closed else "draft",
+        status=_status(facts),
         revision=revision,
         language=language,
         data_as_of=None if facts.as_of is None else facts.as_of.astimezone(dt.UTC),
         currency=_money(facts),
-        sentence="".join(part for part, _ in sentence(totals, quality, facts.currency.code, facts.baseline)),
+        sentence="".join(part for part, _ in said),
         totals=totals,
         accepted_reply=_accepted_reply(facts, quality),
         quality=quality,
         budget=_budget(facts, totals),
         lines=lines,
         lanes=lanes,
-        days=_days(facts.spend, first, last, lanes),
+        days=days,
         weeks=_weeks(facts, first, last, lanes),
-        steps=_steps(lines, totals),
+        steps=steps(facts, lines, totals),
         outcomes=tuple(Count(row.name, row.attempts) for row in facts.outcomes if row.what == "ended"),
         unknowns=_unknowns(facts, totals, quality),
-        baseline_method="repriced",
+        previous=earlier,
+        happened=happenings(facts, days, lanes, lines, prices),
+        price_changes=prices,
+        service=_service(facts),
+        forecast=forecast(facts, days),
+        work=work(facts, totals),
+        methods=ways,
+        invoice=_invoice(facts),
+        changes=_changes(before, totals),
+        price_book_sha256=_book_digest(facts),
+        baseline_method=chosen.name if (chosen := headline(ways)) else "repriced",
         baseline=facts.baseline,
         prices=facts.prices,
-        lines_sha256=digest(facts.spend),
+        lines_sha256=digest(found),
     )
 
 
-def _kind(row: SpendRow) -> LineKind:
-    if not row.is_measured:
-        return "estimated"
-    if not row.is_ok:
-        return "failed"
-    return "reply" if row.purpose == "generation" else next(kind for kind in KINDS if kind == row.purpose)
-
-
-def _line_key(row: SpendRow) -> tuple[int, int, str]:
-    """Where a row is printed: its kind's place, its arm's place, its key. Failed and estimated calls share one line each."""
-    kind = _kind(row)
-    if kind in ("failed", "estimated"):
-        return (KINDS.index(kind), 0, kind)
-    if kind != "reply":
-        return (KINDS.index(kind), 0, row.model)
-    return (0, *_lane_order(row.arm, row.request_model))
-
-
-def _lane_order(arm: str | None, model: str) -> tuple[int, str]:
-    if arm is None:
-        return (len(ARMS) + 1, model)
-    return (ARMS.index(arm) if arm in ARMS else len(ARMS), arm)
-
-
-def _lines(rows: tuple[SpendRow, ...], currency: Currency) -> tuple[Line, ...]:
-    parts: dict[tuple[int, int, str], list[SpendRow]] = defaultdict(list)
-    for row in rows:
-        parts[_line_key(row)].append(row)
-    return tuple(_line(key, parts[key], currency) for key in sorted(parts))
-
-
-def _line(key: tuple[int, int, str], rows: list[SpendRow], currency: Currency) -> Line:
-    cost = sum((row.cost for row in rows), ZERO)
-    compared = [row.baseline for row in rows if row.baseline is not None]
-    baseline = sum(compared, ZERO) if compared else None
-    return Line(
-        key=key[2],
-        kind=KINDS[key[0]],
-        arm=rows[0].arm if KINDS[key[0]] == "reply" else None,
-        models=_models(rows),
-        calls=sum(row.calls for row in rows),
-        tokens=Tokens(**{bucket: sum(getattr(row, bucket) for row in rows) for bucket in _BUCKETS}),
-        cost_usd=text(cost),
-        spend=currency.line(cost),
-        baseline_usd=None if baseline is None else text(baseline),
-        baseline=None if baseline is None else currency.line(baseline),
-    )
-
-
-def _models(rows: list[SpendRow]) -> tuple[str, ...]:
-    costs: dict[str, Decimal] = defaultdict(Decimal)
-    for row in rows:
-        costs[row.model] += row.cost
-    return tuple(sorted(costs, key=lambda model: (-costs[model], model)))
-
-
-def _totals(lines: tuple[Line, ...], facts: MonthFacts) -> Totals:
+def _totals(lines: tuple[Line, ...], facts: MonthFacts, chosen: Method | None) -> Totals:
     spend = figures.total(line.spend for line in lines)
     exact = sum((row.cost for row in facts.spend), ZERO)
     compared = [row.baseline for row in facts.spend if row.baseline is not None]
-    printed = [line.baseline for line in lines if line.baseline is not None]
-    baseline = figures.total(printed) if facts.baseline is not None else None
+    baseline = None if chosen is None else chosen.amount
     return Totals(
         tickets=facts.tickets,
         replies=sum(row.calls for row in facts.spend if _is_reply(row)),
         calls=sum(line.calls for line in lines),
         cost_usd=text(exact),
         spend=_placed(spend, facts.currency),
-        baseline_usd=text(sum(compared, ZERO)) if baseline is not None else None,
+        baseline_usd=text(sum(compared, ZERO)) if chosen is not None else None,
         baseline=None if baseline is None else _placed(baseline, facts.currency),
         saved=None if baseline is None else _placed(baseline - spend, facts.currency),
         saved_share=None if baseline is None else figures.share(baseline - spend, baseline),
@@ -244,7 +212,7 @@ def _day(date: dt.date, by_day: dict[dt.date, list[SpendRow]], keys: list[str]) 
     costs: dict[str, Decimal] = dict.fromkeys((*keys, REST), ZERO)
     replies, compared = 0, []
     for row in by_day.get(date, ()):
-        costs[_line_key(row)[2] if _kind(row) == "reply" else REST] += row.cost
+        costs[line_key(row)[2] if kind_of(row) == "reply" else REST] += row.cost
         replies += row.calls if _is_reply(row) else 0
         if row.baseline is not None:
             compared.append(row.baseline)
@@ -274,16 +242,63 @@ def _weeks(facts: MonthFacts, first: dt.date, last: dt.date, lanes: tuple[Lane, 
     )
 
 
-def _steps(lines: tuple[Line, ...], totals: Totals) -> tuple[Step, ...]:
-    """From the baseline to the spend, a step for each printed line; the amounts sum exactly."""
-    if totals.baseline is None:
-        return ()
-    between = tuple(Step(key=line.key, kind="line", amount=line.spend - (line.baseline or ZERO)) for line in lines)
-    return (
-        Step(key="baseline", kind="baseline", amount=totals.baseline),
-        *between,
-        Step(key="spend", kind="spend", amount=totals.spend),
+def _status(facts: MonthFacts) -> Status:
+    if not facts.closed:
+        return "draft"
+    if facts.restatements:
+        return "restated"
+    return "reconciled" if facts.invoice is not None and facts.invoice.is_within else "final"
+
+
+def _service(facts: MonthFacts) -> Service:
+    row, busiest = facts.service, facts.busiest
+    return Service(
+        p50_s=row.p50_s,
+        p95_s=row.p95_s,
+        first_chunk_p50_s=row.first_p50_s,
+        first_chunk_p95_s=row.first_p95_s,
+        busiest_hour=None if busiest is None else busiest[0],
+        busiest_replies=0 if busiest is None else busiest[1],
+        attempts=row.attempts,
+        repeated=row.repeated,
+        failed=row.failed,
     )
+
+
+def _invoice(facts: MonthFacts) -> Invoice | None:
+    found = facts.invoice
+    if found is None:
+        return None
+    kinds = ("missing", "duplicate", "price", "kind", "clock", "rounding")
+    names = ("missing", "duplicate", "price", "class", "clock", "rounding")
+    residuals = [(name, facts.currency.line(getattr(found, kind))) for name, kind in zip(names, kinds, strict=True)]
+    return Invoice(
+        name=legible(found.name, 60),
+        invoiced=facts.currency.line(found.invoiced),
+        ledger=facts.currency.line(found.ledger),
+        residuals=tuple((name, amount) for name, amount in residuals if amount),
+        is_within_tolerance=found.is_within,
+    )
+
+
+def _changes(before: Report | None, totals: Totals) -> tuple[Change, ...]:
+    """The headline figures that the revision before had otherwise."""
+    if before is None:
+        return ()
+    keys: tuple[ChangeKey, ...] = ("spend", "baseline", "saved", "tickets", "calls")
+    pairs = [(key, getattr(before.totals, key), getattr(totals, key)) for key in keys]
+    return tuple(Change(key=key, before=_figure(then), now=_figure(now)) for key, then, now in pairs if then != now)
+
+
+def _figure(found: Decimal | int | None) -> Decimal | None:
+    return None if found is None else Decimal(found)
+
+
+def _book_digest(facts: MonthFacts) -> str:
+    """SHA-256 over the prices the month was charged and compared with, so that two reports can be told to use the same."""
+    used = [msgspec.structs.replace(price, calls=None) for price in facts.prices]
+    used += [] if facts.baseline is None else [facts.baseline]
+    return sha256(msgspec.json.encode(used))
 
 
 def _accepted_reply(facts: MonthFacts, quality: Quality) -> Reply:
@@ -345,6 +360,7 @@ def _unknowns(facts: MonthFacts, totals: Totals, quality: Quality) -> Unknowns:
     return Unknowns(
         estimated_calls=sum(row.estimated_calls for row in facts.spend),
         estimated=facts.currency.line(estimated),
+        estimated_share=figures.share(estimated, Decimal(totals.cost_usd)),
         calls_without_usage=sum(row.calls_without_usage for row in facts.spend),
         counted_calls=sum(row.counted_calls for row in facts.spend),
         calls_without_baseline=sum(row.calls for row in facts.spend if row.baseline is None),
@@ -371,29 +387,3 @@ def _money(facts: MonthFacts) -> Money:
         rate_valid_from=rate.valid_from.astimezone(dt.UTC),
         rate_source=rate.source,
     )
-
-
-def digest(rows: tuple[SpendRow, ...]) -> str:
-    """SHA-256 over the month's line items, so that two reports over the same facts can be told to be so.
-
-    Shapes: one line `day|model|purpose|arm|bucket|tokens|usd` for each bucket with tokens or cost, sorted, newline after each;
-    cost that no bucket explains is in the bucket `unmeasured`.
-    """
-    items: dict[tuple[str, ...], tuple[int, Decimal]] = defaultdict(lambda: (0, ZERO))
-    for row in rows:
-        explained = ZERO
-        for bucket in _BUCKETS:
-            cost = getattr(row, f"cost_{bucket}")
-            explained += cost
-            _add(items, row, bucket, getattr(row, bucket), cost)
-        _add(items, row, "unmeasured", 0, row.cost - explained)
-    lines = sorted("|".join((*key, str(tokens), text(cost))) for key, (tokens, cost) in items.items() if tokens or cost)
-    return hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest()
-
-
-def _add(
-    items: dict[tuple[str, ...], tuple[int, Decimal]], row: SpendRow, bucket: str, tokens: int, cost: Decimal
-) -> None:
-    key = (row.date.isoformat(), row.model, row.purpose, row.arm or "", bucket)
-    held = items[key]
-    items[key] = (held[0] + tokens, held[1] + cost)

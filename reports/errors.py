@@ -29,6 +29,8 @@ class NotReadable(ReportError):
 class NoRate(ReportError):
     """A currency without a recorded rate at or before the period's end."""
 
+    exit_code = 2
+
     def __init__(self, currency: str, client: str, last_day: str) -> None:
         super().__init__(
             f"Client {client!r} is billed in {currency}, and no rate between USD and {currency} is recorded that was valid by "
@@ -47,6 +49,8 @@ class DoesNotRender(ReportError):
 
 class Altered(ReportError):
     """A built revision whose files differ from its own manifest."""
+
+    exit_code = 4
 
     def __init__(self, path: object) -> None:
         super().__init__(

@@ -33,6 +33,7 @@ class SpendRow(NamedTuple):
     request_model: str
     model: str
     arm: str | None
+    price_id: str
     is_ok: bool
     is_measured: bool
     calls: int
@@ -102,6 +103,72 @@ class Rate(NamedTuple):
     source: str
 
 
+class ListedPrice(NamedTuple):
+    """One price of the book with when it was in force. Units: USD per million tokens."""
+
+    price_id: str
+    model: str
+    uncached_input: Decimal
+    cache_read: Decimal
+    cache_write: Decimal
+    plain_output: Decimal
+    reasoning: Decimal
+    valid_from: dt.datetime
+    in_force_to: dt.datetime | None
+
+
+class MonthRow(NamedTuple):
+    """One month's money; `saved` absent without a baseline. Units: exact USD."""
+
+    period: str
+    spend: Decimal
+    saved: Decimal | None
+
+
+class HoursRow(NamedTuple):
+    """Hours of one activity at one rate, which is in the client's currency."""
+
+    activity: str
+    rate: Decimal | None
+    currency: str | None
+    hours: Decimal
+
+
+class ServiceRow(NamedTuple):
+    """Durations of replies, seconds, and attempts of every purpose."""
+
+    p50_s: Decimal | None
+    p95_s: Decimal | None
+    first_p50_s: Decimal | None
+    first_p95_s: Decimal | None
+    attempts: int
+    repeated: int
+    failed: int
+
+
+class InvoiceRow(NamedTuple):
+    """A provider's invoice against the ledger. Units: exact USD; residuals are invoice minus ledger."""
+
+    name: str
+    invoiced: Decimal
+    ledger: Decimal
+    missing: Decimal
+    duplicate: Decimal
+    price: Decimal
+    kind: Decimal
+    clock: Decimal
+    rounding: Decimal
+    is_within: bool
+
+
+class ShadowRow(NamedTuple):
+    """One ticket that the baseline's model answered once more. Units: exact USD; tokens of the replies it got."""
+
+    cost: Decimal
+    tokens_in: int
+    tokens_out: int
+
+
 class Chain(NamedTuple):
     """Where in the journal the month ends."""
 
@@ -130,3 +197,12 @@ class MonthFacts(NamedTuple):
     baseline: Price | None
     currency: Currency
     rate: Rate | None
+    restatements: int
+    invoice: InvoiceRow | None
+    book: tuple[ListedPrice, ...]
+    months: tuple[MonthRow, ...]
+    previous: EditRow | None
+    hours: tuple[HoursRow, ...]
+    service: ServiceRow
+    busiest: tuple[dt.datetime, int] | None
+    shadow: tuple[ShadowRow, ...]

@@ -48,6 +48,10 @@ class Currency:
     per_usd: Decimal
     places: int
 
+    def exact(self, exact_usd: Decimal) -> Decimal:
+        """Converted and not rounded: fifty digits."""
+        return _WIDE.multiply(exact_usd, self.per_usd)
+
     def line(self, exact_usd: Decimal) -> Decimal:
         """One printed line: converted, then rounded half up once."""
         return round_half_up(_WIDE.multiply(exact_usd, self.per_usd), self.places)
@@ -96,6 +100,19 @@ def mean_of_shares(total: Decimal, squares: Decimal, count: int) -> Interval | N
     reach = _WIDE.multiply(Z95, _WIDE.sqrt(_WIDE.divide(max(spread, ZERO), Decimal(count))))
     exact = divided(total, Decimal(count))
     return Interval(value, *_within(exact - reach, exact + reach, value))
+
+
+def variance(total: Decimal, squares: Decimal, count: int) -> Decimal:
+    """The sample variance of `count` values, n - 1, from their exact sum and sum of squares; zero below two."""
+    if count < 2:
+        return ZERO
+    around = _WIDE.subtract(squares, _WIDE.divide(_WIDE.multiply(total, total), Decimal(count)))
+    return max(_WIDE.divide(around, Decimal(count - 1)), ZERO)
+
+
+def root(value: Decimal) -> Decimal:
+    """The square root with fifty digits."""
+    return _WIDE.sqrt(value)
 
 
 def wilson(hits: int, count: int) -> Interval | None:

@@ -15,21 +15,24 @@ from importlib.resources import files
 from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from reports.page import Page
+from reports.layout import Page
+from reports.look import Look
 from reports.sentence import Part
 
+PLAIN = Look()
 WEIGHTS = (("Regular", 400), ("Medium", 500), ("SemiBold", 600), ("Bold", 700))
 
 
-def html(page: Page, charts: Mapping[str, str]) -> bytes:
+def html(page: Page, charts: Mapping[str, str], look: Look = PLAIN) -> bytes:
     """The page's bytes. Shapes: `charts` SVG by name, drawn with charts.SCREEN."""
-    style = _style()
+    style = _style() + look.css
     written = _template().render(
         page=page,
         charts={name: Markup(svg) for name, svg in charts.items()},  # noqa: S704 -- drawn by reports.charts, which escapes
         style=Markup(style),  # noqa: S704 -- a file of this package
         style_hash=f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}",
         words=_words,
+        logo=None if look.logo is None else look.logo.as_uri,
     )
     return f"{written}\n".encode()
 

@@ -1,4 +1,4 @@
-"""The monthly job: every month that is due, built by a child process, issued once.
+"""The monthly job: months closed when they may be, and every report that is due built by a child process, issued once.
 
 The child renders, so that DuckDB and the PDF never load into the service. What makes a report once and only
 once is the ledger: its report.issued takes the month off the list, and a child that is asked again after
@@ -16,14 +16,18 @@ from typing import Any
 
 from uuid_utils.compat import uuid7
 
+from ledger.admin import Stamp
 from ledger.budgets import period_named
-from ledger.errors import LedgerError
-from ledger.events import ReportIssued
+from ledger.closing import month_closed
+from ledger.closings import invoice_of, position_of
+from ledger.errors import Conflict, InvalidInput, LedgerError
+from ledger.events import Event, ReportIssued
 from ledger.home import Home
 from ledger.projections import State
-from reports.schedule import ClientMonths, Due, due
+from reports.schedule import ClientMonths, Due, closable, due
 from reports.settings import of_home
 
+Append = Callable[[Event], Awaitable[object]]
 EVERY_S = 600.0
 CHILD_S = 900.0  # a month of a hundred million calls
 
@@ -37,25 +41,44 @@ class NotBuilt(LedgerError):
         )
 
 
-async def build_due(
-    home: Home, state: State, now: Callable[[], datetime], append: Callable[[ReportIssued], Awaitable[object]]
-) -> int:
-    """Build and issue everything that is due, oldest first; how many that was.
+async def build_due(home: Home, state: State, now: Callable[[], datetime], append: Append) -> int:
+    """Close what may be closed, then build and issue everything that is due, oldest first; how many reports that was.
 
+    Shapes: closing comes first, so that a month that was missed altogether gets one report and no draft before it.
     Errors: NotBuilt for the first that failed, once the others were tried; WriteFailed.
     """
+    await close_due(home, state, now, append)
     built, failed = 0, None
     for wanted in due(months_of(state), now()):
         try:
             said = await _built_by_child(home, wanted)
+            built += await _issue(issued(said, now()), append)
         except NotBuilt as refused:
             failed = failed or refused
-            continue
-        await append(issued(said, now()))
-        built += 1
     if failed is not None:
         raise failed
     return built
+
+
+async def _issue(event: ReportIssued, append: Append) -> bool:
+    """Whether this revision was not issued already, by a command while the child was at work."""
+    try:
+        await append(event)
+    except Conflict:
+        return False
+    return True
+
+
+async def close_due(home: Home, state: State, now: Callable[[], datetime], append: Append) -> int:
+    """Close every month that agrees with its invoice or whose day has come; one with calls in flight waits."""
+    count = 0
+    for one in closable(months_of(state), now(), of_home(home).final_day):
+        try:
+            await append(month_closed(state, Stamp(str(uuid7()), now()), one.client_id, one.period))
+        except InvalidInput:  # in flight still, or closed by a command just now
+            continue
+        count += 1
+    return count
 
 
 def months_of(state: State) -> tuple[ClientMonths, ...]:
@@ -70,9 +93,25 @@ def months_of(state: State) -> tuple[ClientMonths, ...]:
             first_call_at=period_named(first[client_id], client.zone).start if client_id in first else None,
             closed=frozenset(period for owner, period in state.closed if owner == client_id),
             issued={period: event.status for (owner, period), event in state.issued.items() if owner == client_id},
+            issued_up_to={
+                period: event.up_to_sequence for (owner, period), event in state.issued.items() if owner == client_id
+            },
+            stands_at={
+                period: position_of(state, client_id, period) or 0
+                for owner, period in state.closed
+                if owner == client_id
+            },
+            reconciled=_reconciled(state, client_id),
         )
         for client_id, client in state.clients.items()
     )
+
+
+def _reconciled(state: State, client_id: str) -> frozenset[str]:
+    """The months whose last invoice, the client's own or one over all, agrees."""
+    covered = {period for owner, period in state.closings.invoices if owner in ("", client_id)}
+    found = {period: invoice_of(state, client_id, period) for period in covered}
+    return frozenset(period for period, invoice in found.items() if invoice is not None and invoice.within_tolerance)
 
 
 def issued(described: Mapping[str, Any], moment: datetime) -> ReportIssued:

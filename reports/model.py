@@ -18,7 +18,10 @@ from msgspec import Struct
 
 SCHEMA = "halfpenny.report.v1"
 LineKind = Literal["reply", "classification", "other", "judge", "shadow", "failed", "estimated"]
-Status = Literal["draft", "final"]
+Status = Literal["draft", "final", "reconciled", "restated"]
+Effect = Literal["measure", "routing", "cache", "prices", "failed", "runs"]
+Verdict = Literal["held", "fell", "rose"]
+ChangeKey = Literal["spend", "baseline", "saved", "tickets", "calls"]
 
 
 class Client(Struct, frozen=True, kw_only=True):
@@ -150,15 +153,139 @@ class Week(Struct, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One step from the baseline to what was spent; printed amounts, negative saves. `key` is a line's."""
+    """One step from the baseline to what was spent; printed amounts, negative saves. `key` is an effect's, or the kind."""
 
     key: str
-    kind: Literal["baseline", "line", "spend"]
+    kind: Literal["baseline", "effect", "spend"]
     amount: Decimal
 
 
+class Previous(Struct, frozen=True, kw_only=True):
+    """The month before, as far as its events exist. `spend_change` is a share of its spend.
+
+    Shapes: `verdict` on the edit rate: "held" unless the 95 % interval of the difference leaves out no change.
+    """
+
+    first_day: dt.date
+    spend: Decimal
+    spend_change: Decimal | None
+    edit_rate: Decimal | None
+    verdict: Verdict | None
+
+
+class Happening(Struct, frozen=True, kw_only=True):
+    """Something that moved the month's money, and by how much; a positive amount was spent on top.
+
+    Shapes: `day` for what happened on one, `more_days` further such days; `count` calls or replies; `key` a lane, model or kind.
+    """
+
+    kind: Literal["volume", "failed", "refused", "price", "split"]
+    key: str
+    day: dt.date | None
+    more_days: int
+    count: int
+    usual: Decimal | None
+    share: Decimal | None
+    amount: Decimal
+
+
+class PriceChange(Struct, frozen=True, kw_only=True):
+    """A model's price changed within the month. Units: USD per million tokens; `amount` is what the change cost, negative saved."""
+
+    model: str
+    day: dt.date
+    input_before: str
+    output_before: str
+    input_after: str
+    output_after: str
+    amount: Decimal
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """How fast and how reliably replies came. Units: seconds; `busiest_hour` in the client's zone, without an offset."""
+
+    p50_s: Decimal | None
+    p95_s: Decimal | None
+    first_chunk_p50_s: Decimal | None
+    first_chunk_p95_s: Decimal | None
+    busiest_hour: dt.datetime | None
+    busiest_replies: int
+    attempts: int
+    repeated: int
+    failed: int
+
+
+class Forecast(Struct, frozen=True, kw_only=True):
+    """The next month's spend with its 80 % interval, from this month's working days and weekends."""
+
+    first_day: dt.date
+    spend: Decimal
+    low: Decimal
+    high: Decimal
+    days_seen: int
+
+
+class WorkLine(Struct, frozen=True, kw_only=True):
+    """Hours of one activity at one rate, in the report's currency; no fee without a rate."""
+
+    activity: str
+    hours: Decimal
+    rate: Decimal | None
+    fee: Decimal | None
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """The freelancer's hours up to the month's end, and when the saving has paid for them.
+
+    Shapes: `fee` absent when some hours have no rate; `saved` is all that was saved up to the month's end;
+    `break_even` the first day of the month in which it reaches the fee, reached or expected at this month's saving.
+    """
+
+    lines: tuple[WorkLine, ...]
+    hours: Decimal
+    fee: Decimal | None
+    saved: Decimal | None
+    verdict: Literal["reached", "expected", "never", "unknown"]
+    break_even: dt.date | None
+
+
+class Method(Struct, frozen=True, kw_only=True):
+    """The baseline by one method, with its 95 % interval where one can be had.
+
+    Shapes: `discounted` the same with the old model's cached-input discount; `basis` how many tickets, or paired runs, it rests on.
+    """
+
+    name: Literal["repriced", "history", "shadow"]
+    amount: Decimal
+    low: Decimal | None
+    high: Decimal | None
+    discounted: Decimal | None
+    basis: int
+
+
+class Invoice(Struct, frozen=True, kw_only=True):
+    """How the provider's invoice and the ledger compare; printed amounts, residuals are invoice minus ledger."""
+
+    name: str
+    invoiced: Decimal
+    ledger: Decimal
+    residuals: tuple[tuple[str, Decimal], ...]
+    is_within_tolerance: bool
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A headline figure that differs from the revision before."""
+
+    key: ChangeKey
+    before: Decimal | None
+    now: Decimal | None
+
+
 class Totals(Struct, frozen=True, kw_only=True):
-    """The headline. `spend` and `baseline` are sums of printed lines, `saved` their difference."""
+    """The headline. `spend` is the sum of printed lines, `baseline` by the method that is the headline's, `saved` their difference.
+
+    Shapes: `baseline_usd` is always that of the repriced lines, exact.
+    """
 
     tickets: int
     replies: int
@@ -209,6 +336,7 @@ class Unknowns(Struct, frozen=True, kw_only=True):
 
     estimated_calls: int
     estimated: Decimal
+    estimated_share: Decimal | None
     calls_without_usage: int
     counted_calls: int
     calls_without_baseline: int
@@ -236,6 +364,7 @@ class Price(Struct, frozen=True, kw_only=True):
     source: str
     retrieved_at: str | None = None
     calls: int | None = None
+    provider: str = ""
 
 
 class Report(Struct, frozen=True, kw_only=True, tag_field="schema", tag=SCHEMA):
@@ -261,7 +390,17 @@ class Report(Struct, frozen=True, kw_only=True, tag_field="schema", tag=SCHEMA):
     steps: tuple[Step, ...]
     outcomes: tuple[Count, ...]
     unknowns: Unknowns
-    baseline_method: Literal["repriced"]
+    previous: Previous | None
+    happened: tuple[Happening, ...]
+    price_changes: tuple[PriceChange, ...]
+    service: Service
+    forecast: Forecast | None
+    work: Work | None
+    methods: tuple[Method, ...]
+    invoice: Invoice | None
+    changes: tuple[Change, ...]
+    price_book_sha256: str
+    baseline_method: Literal["repriced", "history", "shadow"]
     baseline: Price | None
     prices: tuple[Price, ...]
     lines_sha256: str

@@ -7,7 +7,9 @@ month.closed event, an open one up to the last event that concerns the client.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from decimal import Decimal
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,22 @@ from ledger.budgets import Period, period_named
 from ledger.errors import NotFound
 from ledger.money import text
 from reports.errors import NoRate
-from reports.facts import Chain, ClientRow, EditRow, LatencyRow, MonthFacts, OutcomeRow, Rate, SpendRow
+from reports.facts import (
+    Chain,
+    ClientRow,
+    EditRow,
+    HoursRow,
+    InvoiceRow,
+    LatencyRow,
+    ListedPrice,
+    MonthFacts,
+    MonthRow,
+    OutcomeRow,
+    Rate,
+    ServiceRow,
+    ShadowRow,
+    SpendRow,
+)
 from reports.figures import Currency, divided, places_of
 from reports.model import Price
 from reports.warehouse import Row, Warehouse, one, opened
@@ -37,12 +54,13 @@ def _read(warehouse: Warehouse, client_id: str, name: str) -> MonthFacts:
         raise NotFound("client", client_id, hint)
     client = ClientRow._make(found)
     period = period_named(name, client.zone)
-    closed_at, last = warehouse.rows("position", client=client_id, period=name)[0]
+    closed_at, last, restatements = warehouse.rows("position", client=client_id, period=name)[0]
     sequence = int(last if closed_at is None else closed_at)
     warehouse.limit(sequence)
     who: dict[str, Any] = {"client": client_id, "period": name}
     cap = one(warehouse.rows("budget", client=client_id, ends_at=period.end))
     rate = _rate(warehouse, client, period, sequence)
+    baseline = next((_price(row) for row in warehouse.rows("baseline")), None)
     return MonthFacts(
         client=client,
         period=period,
@@ -56,15 +74,53 @@ def _read(warehouse: Warehouse, client_id: str, name: str) -> MonthFacts:
             for row in warehouse.rows("weeks", zone=client.zone, **who)
         ),
         latency=tuple(LatencyRow(_key(row[0], row[1]), *row[2:]) for row in warehouse.rows("latency", **who)),
-        outcomes=tuple(map(OutcomeRow._make, warehouse.rows("outcomes", **who))),
+        outcomes=_outcomes(warehouse, who),
         tickets=warehouse.rows("tickets", **who)[0][0],
         cap=cap[0] if cap else None,
         is_hard=bool(cap and cap[0] is not None and cap[1]),
         prices=tuple(map(_price, warehouse.rows("prices", **who))),
-        baseline=next((_price(row) for row in warehouse.rows("baseline")), None),
+        baseline=baseline,
         currency=_currency(client.currency, rate),
         rate=rate,
+        restatements=restatements,
+        invoice=next((InvoiceRow._make(row) for row in warehouse.rows("invoice", **who)), None),
+        book=tuple(map(ListedPrice._make, warehouse.rows("book", ends_at=period.end, **who))),
+        months=tuple(map(MonthRow._make, warehouse.rows("months", **who))),
+        previous=_edits_of(warehouse, client_id, month_before(name)),
+        hours=tuple(map(HoursRow._make, warehouse.rows("hours", **who))),
+        service=ServiceRow._make(warehouse.rows("service", **who)[0]),
+        shadow=()
+        if baseline is None
+        else tuple(map(ShadowRow._make, warehouse.rows("shadow", model=baseline.model, **who))),
+        busiest=next(((row[0], row[1]) for row in warehouse.rows("busiest", zone=client.zone, **who)), None),
     )
+
+
+def month_before(name: str) -> str:
+    """The name of the month before.
+
+    >>> month_before("2026-01")
+    '2025-12'
+    """
+    year, month = int(name[:4]), int(name[5:])
+    return f"{year - 1:04d}-12" if month == 1 else f"{year:04d}-{month - 1:02d}"
+
+
+def _edits_of(warehouse: Warehouse, client_id: str, period: str) -> EditRow | None:
+    """All edits of a month added up; None when there is none."""
+    rows = [EditRow._make(row[2:]) for row in warehouse.rows("quality", client=client_id, period=period)]
+    return reduce(EditRow.plus, rows) if rows else None
+
+
+def _outcomes(warehouse: Warehouse, who: Mapping[str, Any]) -> tuple[OutcomeRow, ...]:
+    """How attempts ended, and what is held without an end; looked for only when there are fewer ends than holds."""
+    found = [OutcomeRow._make(row) for row in warehouse.rows("outcomes", **who)]
+    reserved = sum(row.attempts for row in found if row.what == "reserved")
+    ended = sum(row.attempts for row in found if row.what == "ended" and row.name != "orphaned")
+    told = [row for row in found if row.what != "reserved" and (row.what, row.name) != ("ended", "orphaned")]
+    if reserved != ended:
+        told += [OutcomeRow._make(row) for row in warehouse.rows("holds", **who)]
+    return tuple(sorted(told))
 
 
 def _chain(warehouse: Warehouse, sequence: int) -> Chain:
@@ -98,7 +154,7 @@ def inverse(rate: Decimal) -> Decimal:
 
 
 def _price(row: Row) -> Price:
-    price_id, model, *rates, valid_from, source, retrieved_at, calls = row
+    price_id, model, *rates, valid_from, source, retrieved_at, calls, provider = row
     texts = [text(rate) for rate in rates]
     return Price(
         price_id=price_id,
@@ -112,4 +168,5 @@ def _price(row: Row) -> Price:
         source=source,
         retrieved_at=retrieved_at,
         calls=calls,
+        provider=provider,
     )

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 from reports.errors import DoesNotRender
-from reports.page import Page
+from reports.layout import Page
+from reports.look import Look
 
 STANDARDS: tuple[Literal["a-3a", "ua-1"], ...] = ("a-3a", "ua-1")
 
 
-def pdf(page: Page, charts: Mapping[str, str], *, author: str, date: datetime, attached: bytes) -> bytes:
+def pdf(page: Page, charts: Mapping[str, str], *, author: str, date: datetime, attached: bytes, look: Look) -> bytes:
     """The document's bytes. Shapes: `charts` SVG by name, drawn with charts.PAPER; `attached` is report.json.
 
     Errors: DoesNotRender.
@@ -29,6 +30,9 @@ def pdf(page: Page, charts: Mapping[str, str], *, author: str, date: datetime, a
     with tempfile.TemporaryDirectory(prefix="halfpenny-") as directory:
         root = Path(directory)
         data = page.as_json() | {"author": author, "date": {"year": date.year, "month": date.month, "day": date.day}}
+        data |= {"accent": look.accent, "logo": "" if look.logo is None else look.logo.name}
+        if look.logo is not None:
+            (root / look.logo.name).write_bytes(look.logo.content)
         _lay_out(root, data, charts, attached)
         return _compiled(root, date)
 

@@ -12,20 +12,10 @@ from reports.display import Style, model_name, model_names
 from reports.figures import Currency, divided
 from reports.model import Lane, Report, Step
 
-STEP_NAMES = {
-    "reply": "Replies",
-    "classification": "Classification",
-    "other": "Other calls",
-    "judge": "Judging",
-    "shadow": "Shadow runs",
-    "failed": "Failed or cut off",
-    "estimated": "Calls without usage",
-}
-
 
 def pictures(report: Report, palette: Palette) -> Mapping[str, str]:
     """SVG by name: daily, waterfall, weeks, budget; one that has nothing to show is left out."""
-    style = Style(report.currency.code)
+    style = Style(report.currency.code, report.language)
     drawn = {"daily": _daily(report, style, palette), "budget": _budget(report, style, palette)}
     if report.steps:
         drawn["waterfall"] = _waterfall(report, style, palette)
@@ -48,13 +38,6 @@ def lane_name(lane: Lane) -> str:
     return model_names(lane.models)
 
 
-def line_name(report: Report, key: str) -> str:
-    """How a line of the bill is called."""
-    line = next(line for line in report.lines if line.key == key)
-    name = STEP_NAMES[line.kind]
-    return name if line.kind in ("failed", "estimated") else f"{name}: {model_names(line.models)}"
-
-
 def _daily(report: Report, style: Style, p: Palette) -> str:
     money = currency(report)
     colours = [*(p.lane(n) for n in range(len(report.lanes))), p.rest]
@@ -62,26 +45,31 @@ def _daily(report: Report, style: Style, p: Palette) -> str:
     for day in report.days:
         baseline = None if day.baseline_usd is None else money.line(Decimal(day.baseline_usd))
         total = money.line(Decimal(day.cost_usd))
-        words = f"{style.day(day.date)}: {style.money(total)} for {style.plural(day.replies, 'reply', 'replies')}"
-        words += "" if baseline is None else f", baseline {style.money(baseline)}"
+        said = {
+            "day": style.day(day.date),
+            "amount": style.money(total),
+            "replies": style.plural(day.replies, "reply"),
+            "baseline": style.money(baseline),
+        }
+        words = style.say("chart.day" if baseline is None else "chart.day_baseline", **said)
         values = tuple(money.fine(Decimal(part.cost_usd), 4) for part in day.parts)
         found.append(Bar(style.day(day.date), values, baseline, words))
     most = max(max(sum(bar.values, ZERO), bar.baseline or ZERO) for bar in found)
     legend = [Key(lane_name(lane), colours[n]) for n, lane in enumerate(report.lanes)]
-    legend.append(Key("Everything else", p.rest))
+    legend.append(Key(style.say("chart.rest"), p.rest))
     if report.baseline is not None:
-        legend.append(Key(f"{model_name(report.baseline.model)} baseline", p.baseline, is_line=True))
+        legend.append(Key(_baseline_name(report, style), p.baseline, is_line=True))
     return charts.bars(found, _money_scale(most, style), legend, colours, p)
 
 
 def _waterfall(report: Report, style: Style, p: Palette) -> str:
     found, level = [], ZERO
     for step in report.steps:
-        start = ZERO if step.kind != "line" else level
-        level = step.amount if step.kind != "line" else level + step.amount
-        kind = step.kind if step.kind != "line" else "saved" if step.amount <= 0 else "more"
-        words = style.money(step.amount, sign=step.kind == "line")
-        found.append(Fall(_step_name(report, step), start, level, words, kind))
+        start = ZERO if step.kind != "effect" else level
+        level = step.amount if step.kind != "effect" else level + step.amount
+        kind = step.kind if step.kind != "effect" else "saved" if step.amount <= 0 else "more"
+        words = style.money(step.amount, sign=step.kind == "effect")
+        found.append(Fall(_step_name(report, step, style), start, level, words, kind))
     most = max(max(fall.start, fall.end) for fall in found)
     return charts.waterfall(found, _money_scale(most, style, 6), p)
 
@@ -91,10 +79,16 @@ def _money_scale(most: Decimal, style: Style, about: int = 5) -> Scale:
     return Scale(at, tuple(style.whole(tick) for tick in at))
 
 
-def _step_name(report: Report, step: Step) -> str:
+def _step_name(report: Report, step: Step, style: Style) -> str:
     if step.kind == "baseline":
-        return f"{model_name(report.baseline.model)} baseline" if report.baseline else "Baseline"
-    return "Spent" if step.kind == "spend" else line_name(report, step.key)
+        return _baseline_name(report, style)
+    return style.say("chart.spent") if step.kind == "spend" else style.say(f"step.{step.key}")
+
+
+def _baseline_name(report: Report, style: Style) -> str:
+    if report.baseline is None:
+        return style.say("chart.plain_baseline")
+    return style.say("chart.baseline", model=model_name(report.baseline.model))
 
 
 def _weeks(report: Report, style: Style, p: Palette) -> str:
@@ -107,7 +101,13 @@ def _weeks(report: Report, style: Style, p: Palette) -> str:
         q = week.quality
         if week.key not in names or q.edit_rate is None or q.edit_rate_low is None or q.edit_rate_high is None:
             continue
-        words = f"{names[week.key]}, {style.days(week.first_day, week.last_day)}: {style.percent(q.edit_rate)} of {style.count(q.measured)} drafts"
+        words = style.say(
+            "chart.dot",
+            name=names[week.key],
+            days=style.days(week.first_day, week.last_day),
+            rate=style.percent(q.edit_rate),
+            count=style.count(q.measured),
+        )
         found.append(
             Dot(
                 starts.index(week.first_day),

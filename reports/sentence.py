@@ -1,58 +1,64 @@
 """The one sentence a client reads: how much was done, for how much, and what it saved.
 
-Nothing in it assumes that the month went well or that one arm is dearer than the other.
+Nothing in it assumes that the month went well or that one arm is dearer than the other, and the edit rate is said to
+have fallen or risen only when the interval of the difference leaves out no change.
 """
 
 from __future__ import annotations
 
+import re
+
 from reports.display import Style, model_name
-from reports.model import Price, Quality, Totals
+from reports.model import Previous, Price, Quality, Totals
 
 Part = tuple[str, bool]  # words, and whether they stand out
 
 
-def sentence(totals: Totals, quality: Quality, currency: str, baseline: Price | None) -> tuple[Part, ...]:
+def sentence(
+    totals: Totals, quality: Quality, style: Style, baseline: Price | None, previous: Previous | None = None
+) -> tuple[Part, ...]:
     """The headline in parts; joined they are the sentence."""
-    style = Style(currency)
     if not totals.calls:
-        return (("No call was made in this month, and nothing was spent.", False),)
-    return (*_spent(totals, style), *_saved(totals, style, baseline), *_edited(quality, style))
+        return ((style.say("headline.nothing"), False),)
+    return (*_spent(totals, style), *_saved(totals, style, baseline), *_edited(quality, style, previous))
+
+
+def parts(template: str, **values: str) -> tuple[Part, ...]:
+    """A phrase whose values stand out."""
+    found = []
+    for place, piece in enumerate(re.split(r"\{(\w+)\}", template)):
+        if piece:
+            found.append((values[piece], True) if place % 2 else (piece, False))
+    return tuple(found)
 
 
 def _spent(totals: Totals, style: Style) -> tuple[Part, ...]:
-    if totals.tickets:
-        done = (style.plural(totals.tickets, "ticket", "tickets"), True)
-        return (
-            ("Your support desk answered ", False),
-            done,
-            (" with AI drafts for ", False),
-            (style.money(totals.spend), True),
-            (". ", False),
-        )
-    done = (style.plural(totals.replies, "reply", "replies"), True)
-    return (
-        ("Your support desk received ", False),
-        done,
-        (" for ", False),
-        (style.money(totals.spend), True),
-        (". ", False),
-    )
+    noun, count = ("ticket", totals.tickets) if totals.tickets else ("reply", totals.replies)
+    template = _template(style, "headline.tickets" if totals.tickets else "headline.replies")
+    return parts(template, done=style.plural(count, noun), spend=style.money(totals.spend))
 
 
 def _saved(totals: Totals, style: Style, baseline: Price | None) -> tuple[Part, ...]:
     if baseline is None or totals.baseline is None or totals.saved is None:
-        return (("What this would have cost before is not known, since no baseline is set. ", False),)
-    before = f"On {model_name(baseline.model)} the same work would have cost {style.money(totals.baseline)}: "
+        return ((style.say("headline.no_baseline"), False),)
+    before = style.say("headline.before", model=model_name(baseline.model), amount=style.money(totals.baseline))
     if totals.saved > 0:
         amount = f"{style.money(totals.saved)} ({style.percent(totals.saved_share)})"
-        return ((before, False), ("you saved ", False), (amount, True), (". ", False))
+        return ((before, False), *parts(_template(style, "headline.saved"), amount=amount))
     if totals.saved < 0:
-        more = -totals.saved
-        return ((before, False), (f"that is {style.money(more)} less than was spent, so nothing was saved. ", False))
-    return ((before, False), ("exactly what was spent. ", False))
+        return ((before, False), (style.say("headline.lost", amount=style.money(-totals.saved)), False))
+    return ((before, False), (style.say("headline.even"), False))
 
 
-def _edited(quality: Quality, style: Style) -> tuple[Part, ...]:
+def _edited(quality: Quality, style: Style, previous: Previous | None) -> tuple[Part, ...]:
     if quality.edit_rate is None:
-        return (("No edits were reported, so how good the drafts were is not known.", False),)
-    return (("People changed ", False), (style.percent(quality.edit_rate), True), (" of the drafts’ text.", False))
+        return ((style.say("headline.no_edits"), False),)
+    rate = style.percent(quality.edit_rate)
+    if previous is None or previous.verdict is None:
+        return parts(_template(style, "headline.edited"), rate=rate)
+    template = _template(style, f"headline.{previous.verdict}").replace("{month}", style.month_name(previous.first_day))
+    return parts(template.replace("{then}", style.percent(previous.edit_rate)), rate=rate)
+
+
+def _template(style: Style, key: str) -> str:
+    return style.say.template(key)

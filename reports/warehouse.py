@@ -21,6 +21,7 @@ from typing import Any
 import duckdb
 
 from ledger import catalog, manifest
+from ledger.codec import COLUMNS
 from ledger.disk import REAL
 from ledger.errors import Damage, InvalidInput, NotAHome
 from ledger.home import Home, existing
@@ -42,13 +43,17 @@ class Warehouse:
         """The rows of the named query, in its order; `values` are its parameters."""
         return tuple(self._connection.execute(_text("reports", "queries", f"{query}.sql"), values).fetchall())
 
-    def asked(self, sql: str) -> list[dict[str, Any]]:
-        """One SELECT over the published views, as dictionaries. Errors: InvalidInput."""
+    def asked(self, home: Home, sql: str) -> list[dict[str, Any]]:
+        """One SELECT over the published views of this home, as dictionaries; no file beside them is read. Errors: InvalidInput."""
         try:
             statements = self._connection.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise InvalidInput("Ask one SELECT; the ledger is read only. The views are listed in schemas/views.md.")
             self._connection.execute("USE ledger")
+            beneath = ", ".join(literal(str(directory)) for directory in (home.events, home.journal))
+            self._connection.execute(f"SET allowed_directories = [{beneath}]")
+            self._connection.execute("SET enable_external_access = false")
+            self._connection.execute("SET lock_configuration = true")
             found = self._connection.execute(statements[0])
         except duckdb.Error as refused:
             raise InvalidInput(str(refused)) from None
@@ -58,7 +63,7 @@ class Warehouse:
     def limit(self, sequence: int) -> None:
         """From now on `events`, and the views over it, end at this sequence."""
         self._connection.execute(
-            f"CREATE OR REPLACE VIEW events AS SELECT * FROM ledger.events WHERE sequence <= {sequence:d}"  # noqa: S608 -- a view takes no parameters
+            f"CREATE OR REPLACE VIEW events AS SELECT * FROM all_events WHERE sequence <= {sequence:d}"  # noqa: S608 -- a view takes no parameters
         )
         for name in view_files():
             self._connection.execute(_text("ledger", "views", name))
@@ -66,7 +71,7 @@ class Warehouse:
 
 @contextmanager
 def opened(home_path: Path) -> Iterator[Warehouse]:
-    """A home's warehouse, `ledger.events` being all events it holds; closed at the end.
+    """A home's warehouse, `all_events` being all events it holds; closed at the end.
 
     Errors: NotAHome; Damage when a sealed segment is not what the manifest says; NotReadable for a home that was moved.
     """
@@ -78,11 +83,19 @@ def opened(home_path: Path) -> Iterator[Warehouse]:
     try:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"ATTACH {literal(str(home.catalog))} AS ledger (READ_ONLY)")
+        _complete(connection)
         yield Warehouse(connection)
     except duckdb.IOException as refused:
         raise NotReadable(home.path, str(refused).splitlines()[0]) from None
     finally:
         connection.close()
+
+
+def _complete(connection: Any) -> None:
+    """`all_events` is the ledger's events with every column of today, so that a home last opened by an older program reads too."""
+    known = {row[0] for row in connection.execute("DESCRIBE ledger.events").fetchall()}
+    later = [f'NULL::{column.sql} AS "{column.name}"' for column in COLUMNS if column.name not in known]
+    connection.execute(f"CREATE VIEW all_events AS SELECT {', '.join(['*', *later])} FROM ledger.events")  # noqa: S608 -- names of our own columns
 
 
 def asked(home_path: Path, sql: str) -> list[dict[str, Any]]:
@@ -91,7 +104,7 @@ def asked(home_path: Path, sql: str) -> list[dict[str, Any]]:
     Errors: as `opened`; InvalidInput with DuckDB's own words for anything else than one SELECT that runs.
     """
     with opened(home_path) as warehouse:
-        return warehouse.asked(sql)
+        return warehouse.asked(existing(home_path), sql)
 
 
 def check_segments(home: Home) -> None:

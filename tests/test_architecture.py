@@ -20,11 +20,11 @@ MAY_IMPORT = {"ledger": {"ledger"}, "router": {"router", "ledger"}, "reports": {
 OURS = {*ROOMS, DOOR, "bench", "tests"}
 
 PURE = {
-    "ledger": "money usage prices charges budgets events codec windows projections errors",
+    "ledger": "money usage prices charges budgets events codec windows projections errors hours closings invoices reconciliation",
     "router": "policy aggregates costs pace forecast gains classify split demo_tickets simulation seeded reply_prose simulator_wire",
-    "reports": "model figures schedule",
+    "reports": "model figures schedule difference",
 }
-PURE_LIBRARIES = {"msgspec"}  # no input, no output, no clock
+PURE_LIBRARIES = {"msgspec", "babel"}  # no input, no output, no clock; babel only looks its tables up
 NOT_PURE = {"time", "random", "os", "io", "secrets", "socket", "subprocess", "tempfile", "threading", "asyncio"}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 DISK = {"read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink", "open"}  # a Path itself is a value
@@ -38,7 +38,7 @@ HEAVY_IN = {
     "duckdb": rf"{SEALING}|reports\.warehouse",
     "pyarrow": rf"{SEALING}|reports\.\w+",
     "openai": r"router\.(demo|evaluation)\w*",
-    "aiohttp": r"router\.\w+|reports\.dashboard",
+    "aiohttp": r"router\.\w+|reports\.(dashboard|http|couriers)",
 }
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "misc", "common", "manager", "managers"}
 LINES_AT_MOST = 450

@@ -21,13 +21,14 @@ from ledger.errors import BadPeriod, NotAHome, NotFound
 from ledger.home import Home, create
 from ledger.store import Ledger
 from reports import model
-from reports.build import FILES, BuiltReport, build, directory_of, revisions
+from reports.build import FILES, BuiltReport, build
 from reports.charts import SCREEN
 from reports.display import Style
 from reports.errors import Altered
 from reports.html import html
 from reports.page import page
 from reports.pictures import pictures
+from reports.places import directory_of, revisions
 from reports.tables import HEAD
 from tests.made_home import EPOCH, MEDIUM, Book, demo_month, write_home
 

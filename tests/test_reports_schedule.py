@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.schedule import ClientMonths, Due, due, ended_months, next_end
+from ledger.budgets import period_named, period_of
+from reports.schedule import ClientMonths, Closable, Due, closable, due, ended_months, following, next_end
 
+INSTANT = timedelta(microseconds=1)
 ZONES = (
     *("UTC", "Europe/Berlin", "America/New_York", "America/St_Johns", "Asia/Kathmandu", "Asia/Kolkata", "Asia/Tokyo"),
     *(
@@ -112,3 +114,65 @@ def test_whatever_the_outages_each_month_is_built_once(zone: str, start: int, pa
 
     assert built == [month.name for month in ended_months(client(zone, first=first), moment)]
     assert len(built) == len(set(built))
+
+
+@pytest.mark.parametrize(
+    ("month", "starts", "hours"),
+    [
+        ("2026-03", datetime(2026, 2, 28, 23, tzinfo=UTC), 743),  # the clocks go forward
+        ("2026-04", datetime(2026, 3, 31, 22, tzinfo=UTC), 720),
+        ("2026-10", datetime(2026, 9, 30, 22, tzinfo=UTC), 745),  # and back
+        ("2027-03", datetime(2027, 2, 28, 23, tzinfo=UTC), 743),
+    ],
+)
+def test_berlins_months_have_the_hours_their_clocks_show(month: str, starts: datetime, hours: int) -> None:
+    found = period_named(month, "Europe/Berlin")
+
+    assert (found.start, found.end) == (starts, starts + timedelta(hours=hours))
+    assert due([client(first=found.start)], found.end - INSTANT) == ()
+    assert due([client(first=found.start)], found.end) == (Due(month, "acme", "ended"),)
+
+
+def test_both_half_past_twos_of_october_and_the_missing_one_of_march_fall_into_one_month_each() -> None:
+    twice = [datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)]
+    around = [datetime(2026, 3, 29, 0, 59, 59, 999_999, tzinfo=UTC), datetime(2026, 3, 29, 1, tzinfo=UTC)]
+
+    assert {period_of(moment, "Europe/Berlin").name for moment in twice} == {"2026-10"}
+    assert {period_of(moment, "Europe/Berlin").name for moment in around} == {"2026-03"}
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_no_moment_at_a_months_edge_is_in_two_months_or_in_none(zone: str) -> None:
+    """Ten years of edges, to the microsecond, and a client is told of the month's end neither early nor late."""
+    for year in range(2020, 2030):
+        for number in range(1, 13):
+            month = period_named(f"{year}-{number:02d}", zone)
+            after = following(month, zone)
+            assert period_of(month.end - INSTANT, zone) == month
+            assert period_of(month.end, zone) == after
+            assert (period_of(month.start, zone), after.start) == (month, month.end)
+            assert due([client(zone, first=month.start)], month.end - INSTANT) == ()
+            assert len(due([client(zone, first=month.start)], month.end)) == 1
+
+
+def test_a_month_is_closable_when_an_invoice_agrees_or_its_day_has_come_where_the_client_is() -> None:
+    final = datetime(2025, 11, 9, 23, tzinfo=UTC)  # 10 November, 00:00 in Berlin
+    ended = datetime(2025, 11, 1, tzinfo=UTC)
+
+    assert closable([client()], final - INSTANT, 10) == ()
+    assert closable([client()], final, 10) == (Closable("2025-10", "acme", "final day"),)
+    assert closable([client()], final, None) == ()
+    assert closable([client(closed=frozenset({"2025-10"}))], final, 10) == ()
+    assert closable([client(reconciled=frozenset({"2025-10"}))], ended, None) == (
+        Closable("2025-10", "acme", "reconciled"),
+    )
+    assert closable([client(reconciled=frozenset({"2025-10"}))], datetime(2025, 10, 31, tzinfo=UTC), 10) == ()
+
+
+def test_a_restated_month_is_due_until_a_report_of_that_position_is_issued() -> None:
+    month, moment = frozenset({"2025-10"}), datetime(2025, 11, 20, tzinfo=UTC)
+    before = client(closed=month, issued={"2025-10": "final"}, issued_up_to={"2025-10": 90}, stands_at={"2025-10": 120})
+    after = client(closed=month, issued={"2025-10": "final"}, issued_up_to={"2025-10": 120}, stands_at={"2025-10": 120})
+
+    assert due([before], moment) == (Due("2025-10", "acme", "restated"),)
+    assert due([after], moment) == ()

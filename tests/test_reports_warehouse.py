@@ -59,7 +59,7 @@ def test_events_end_at_the_position(tmp_path: Path) -> None:
         last = warehouse.rows("position", client="acme", period="2025-10")[0][1]
         for sequence, calls in ((last, 2), (last - 1, 1), (last - 3, 0)):
             warehouse.limit(sequence)
-            assert sum(row[7] for row in warehouse.rows("spend", client="acme", period="2025-10")) == calls
+            assert sum(row[8] for row in warehouse.rows("spend", client="acme", period="2025-10")) == calls
 
 
 def test_a_segment_that_is_not_what_was_sealed_stops_the_report(tmp_path: Path) -> None:

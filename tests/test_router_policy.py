@@ -142,13 +142,31 @@ def test_fixed_shares_are_met_by_a_hash_of_the_ticket():
 
 
 def test_exploration_draws_the_other_arm_at_its_propensity():
-    state = warm(lambda_=1000.0, explore=0.05)
+    """At lambda 1000 large's 0.3 is far below its price of 3.2: a fifth of the share remains."""
+    state = warm(lambda_=1000.0, explore=0.25)
     decisions = [policy.paced(state, ticket(f"t{k}")) for k in range(4000)]
     explored = [d for d in decisions if d.rule == "explore"]
 
     assert len(explored) == pytest.approx(200, abs=42)  # three deviations
     assert {(d.arm, d.propensity) for d in explored} == {("large", 0.05)}
     assert {d.propensity for d in decisions if d.arm == "medium"} == {0.95}
+
+
+@pytest.mark.parametrize(
+    ("lambda_", "propensity"),
+    [
+        (93.75, 0.005),  # the step's gain is its price: the full share
+        (112.5, 0.005 * (1 - 2.4 * 0.06 / 0.66)),  # gain 0.3, price 0.36
+        (46.875, 0.001),  # a gain of twice its price: a fifth
+    ],
+)
+def test_exploration_is_full_at_the_margin_and_falls_with_what_it_costs(lambda_: float, propensity: float):
+    state = warm(lambda_=lambda_, explore=0.005)
+    decisions = [policy.paced(state, ticket(f"t{k}")) for k in range(6000)]
+    shares = {rule: {d.propensity for d in decisions if (d.rule == "explore") == rule} for rule in (True, False)}
+
+    assert list(shares[True]) == [pytest.approx(propensity)]
+    assert list(shares[False]) == [pytest.approx(1 - propensity)]
 
 
 def test_another_seed_flips_other_coins():

@@ -1,2 +1,2 @@
 -- head: the event at a position: what the chain says there.
-SELECT source, hash FROM ledger.events WHERE sequence = $sequence;
+SELECT source, hash FROM all_events WHERE sequence = $sequence;

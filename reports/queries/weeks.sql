@@ -1,9 +1,9 @@
 -- weeks: what humans did with the drafts of each week. Grain: (monday, arm, request_model).
 -- A draft belongs to the week in which it was written, in the client's zone, however late the human was.
+-- A call has one first attempt, so nothing has to be grouped before the join.
 WITH drafts AS (
-    SELECT subject AS call_id, max(reserved_at) AS reserved_at FROM events
-    WHERE type = 'halfpenny.call.settled.v1' AND client_id = $client AND period = $period AND purpose = 'generation'
-    GROUP BY subject
+    SELECT subject AS call_id, time AS reserved_at FROM events
+    WHERE type = 'halfpenny.call.reserved.v1' AND client_id = $client AND period = $period AND purpose = 'generation' AND attempt = 1
 )
 SELECT
     date_trunc('week', timezone($zone, coalesce(d.reserved_at, e.edited_at)))::DATE AS monday,
