@@ -56,7 +56,7 @@ class PolicyConfig:
     policy: PolicyName = "paced"
     shares: tuple[tuple[str, float], ...] = ()
     target_quality: float | None = None
-    explore: float = 0.005  # share of tickets whose arm is drawn, so that other splits can be evaluated
+    explore: float = 0.005  # share drawn of tickets at the margin, so that other splits can be evaluated
     explore_cold: float = 0.05  # while an arm has too few ratings to be judged
     minutes_per_quality: float | None = None
     seed: str = ""

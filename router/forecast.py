@@ -24,10 +24,9 @@ HISTORY_H = 8 * WEEK_H  # two months: enough for a profile, short enough to forg
 # Days vary by about 50 % and the level drifts by about half of that, so any stretch of the past foretells the
 # level of the days to come no better than (1 / 0.5)^2 = 4 days would.
 LEVEL_DAYS = 4.0
-# The history's level against the period's own days: those four, and a day for being weeks of evidence.
-PRIOR_DAYS = LEVEL_DAYS + 1.0
-# A weekday's share is trusted by the weeks seen of it; three weeks of "all days alike" are mixed in.
-PRIOR_WEEKS = 3.0
+PRIOR_DAYS = LEVEL_DAYS  # what the history's level weighs against the period's own days
+# A weekday's share is trusted by the weeks seen of it; one week of "all days alike" is mixed in.
+PRIOR_WEEKS = 1.0
 # A burst is remembered, and expected to last, for a day: successive days of contact volume correlate by about
 # a third, which is exp(-1). It counts from half a day's evidence on: minutes are not a burst.
 BURST_DAYS = 1.0

@@ -26,18 +26,19 @@ PROMPT_REF_TOKENS = 700.0  # any value near a usual prompt; the level absorbs it
 PROMPT_LOG_LIMIT = 3.0  # a prompt 20 times the usual is as long as prompts get
 
 # Standard deviations expected of the coefficients before any rating, in quality (0..1) per unit of feature:
-# the level is free; a score one deviation higher may move quality by 0.3, a prompt e times as long by 0.1.
+# the level is free; a score one deviation higher may move quality by 0.3, a prompt e times as long by 0.05.
 PRIOR_MEAN: Features = (0.5, 0.0, 0.0)
-PRIOR_SD: Features = (1.0, 0.3, 0.1)
+PRIOR_SD: Features = (1.0, 0.3, 0.05)
 RESIDUAL_SD = 0.45  # of one rating around its prediction, until measured
 RESIDUAL_WEIGHT = 20.0
 
 # One month of ratings at the benchmark's rate: older ones fade, so that slow drift is followed.
 MEMORY_RATINGS = 2000.0
-# Page's CUSUM in residual deviations: slack 0.25 sees shifts of half a deviation in about 40 ratings; the band of
-# 12 lets a steady arm pass some 6,000 ratings between false alarms, about two months (Siegmund's approximation).
+# Page's CUSUM in residual deviations: with slack 0.25 and a band of 24 a shift of half a deviation is seen within
+# about 100 ratings, one of a deviation within 30. Normal residuals would pass a million ratings between false
+# alarms (Siegmund's approximation); right-or-wrong ratings are so skewed that half the band gave one a month.
 CUSUM_SLACK = 0.25
-CUSUM_BAND = 12.0
+CUSUM_BAND = 24.0
 CUSUM_CLIP = 3.0  # one wild rating is not a change
 # How far the level may have moved when the alarm goes off: anywhere within half the scale.
 SHIFT_SD = 0.5

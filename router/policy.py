@@ -9,6 +9,7 @@ replay flips it the same way. No policy picks an arm whose hold does not fit whi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,6 +19,10 @@ from router import gains
 from router.aggregates import PolicyMisconfigured, PolicyName, State, TicketView, offers
 
 VERSION = "1"
+# Exploring costs what the other arm is worth less. Near the margin that is next to nothing, and those are the
+# tickets another split would send elsewhere; a fifth of the share remains everywhere, so that no ticket is certain.
+EXPLORE_FALL = 2.4  # down to the floor where the relative difference is a third: a gain twice its price
+EXPLORE_FLOOR = 0.2
 COIN_SIDES = float(1 << 64)
 
 
@@ -153,7 +158,8 @@ def paced(state: State, ticket: TicketView) -> Decision:
     arm = _keeping_reserve(state, seen, wanted)
     if arm != wanted:
         return _draw(state, ticket, seen, "paced", _surely(_fitting(seen, arm), "reserve"))
-    return _draw(state, ticket, seen, "paced", _exploring(seen, _fitting(seen, arm), rule, explore))
+    price = None if state.is_cold else state.lambda_
+    return _draw(state, ticket, seen, "paced", _exploring(seen, _fitting(seen, arm), rule, explore, price))
 
 
 def floor(state: State, ticket: TicketView) -> Decision:
@@ -166,8 +172,9 @@ def floor(state: State, ticket: TicketView) -> Decision:
         arm, rule = max(seen, key=lambda offer: (offer.quality, -offer.expected_usd)).arm, "target_missed"
     else:
         arm, rule = _best(seen, state.target_lambda).arm, "target"
-    choice = _exploring(seen, _fitting(seen, arm), rule, explore)
-    return _draw(state, ticket, seen, "floor", choice, state.target_lambda or 0.0)
+    price = state.target_lambda or 0.0
+    choice = _exploring(seen, _fitting(seen, arm), rule, explore, None if state.is_cold else price)
+    return _draw(state, ticket, seen, "floor", choice, price)
 
 
 _POLICIES: dict[PolicyName, Callable[[State, TicketView], Decision]] = {
@@ -190,12 +197,25 @@ def _surely(arm: str, rule: str) -> Choice:
     return Choice(rule, ((arm, 1.0),))
 
 
-def _exploring(seen: list[ArmOffer], arm: str, rule: str, explore: float) -> Choice:
-    """The wanted arm, with a small share for each other one that fits."""
-    others = [offer.arm for offer in seen if offer.fits and offer.arm != arm]
+def _exploring(seen: list[ArmOffer], arm: str, rule: str, explore: float, price: float | None) -> Choice:
+    """The wanted arm, with a small share for each other one that fits: `explore` at the margin, less beyond it.
+
+    Without a price (while arms cannot be judged) every other arm has the full share.
+    """
+    others = [offer for offer in seen if offer.fits and offer.arm != arm]
     if not others or explore <= 0.0:
         return _surely(arm, rule)
-    return Choice(rule, ((arm, 1.0 - explore), *((other, explore / len(others)) for other in others)))
+    wanted = next(offer for offer in seen if offer.arm == arm)
+    each = explore / len(others)
+    drawn = [(other.arm, each * (1.0 if price is None else _cheapness(wanted, other, price))) for other in others]
+    return Choice(rule, ((arm, 1.0 - math.fsum(share for _, share in drawn)), *drawn))
+
+
+def _cheapness(wanted: ArmOffer, other: ArmOffer, price: float) -> float:
+    """1 where both arms are worth the same at this price, falling to EXPLORE_FLOOR where one is twice the better."""
+    gain, cost = wanted.quality - other.quality, price * (wanted.expected_usd - other.expected_usd)
+    size = abs(gain) + abs(cost)
+    return max(1.0 - EXPLORE_FALL * abs(gain - cost) / size, EXPLORE_FLOOR) if size > 0.0 else 1.0
 
 
 def _offers(state: State, ticket: TicketView) -> list[ArmOffer]:
