@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from served_home import KEYS, Served, key_of, simulated
@@ -148,8 +150,11 @@ async def test_a_compressed_body_is_bounded_by_what_it_becomes(tmp_path: Path) -
 
 @pytest.mark.anyio
 async def test_a_mistake_of_ours_is_500_and_neither_answer_nor_log_holds_what_was_sent(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A logger of its own: the module's keeps the stream it first wrote to, which an earlier test may have closed.
+    monkeypatch.setattr("router.doors._log", structlog.wrap_logger(structlog.PrintLogger(sys.stdout)))
+
     async def broken(request: web.Request, _: Visit) -> web.StreamResponse:
         raise ValueError(await request.text())
 
