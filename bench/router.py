@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{BENCHMARK} is not there; the benchmark is expected beside the repository", file=sys.stderr)
         return 2
 
-    sys.path[:0] = [str(BENCHMARK), str(REPOSITORY / "bench"), str(REPOSITORY)]
+    # the repository comes first: this file is called router too, and its folder is on the path already
+    sys.path[:0] = [str(REPOSITORY), str(BENCHMARK), str(REPOSITORY / "bench")]
     month, run = importlib.import_module("budget_month"), importlib.import_module("run")
     pools = list(month.POOLS) if args.pool == "all" else args.pool.split(",")
     scenarios = list(month.SCENARIOS) if args.scenario == "all" else args.scenario.split(",")

@@ -32,8 +32,9 @@ WINDOW_TICKETS = 800
 REMEMBERED_TICKETS = 60_000
 # Ratings an arm needs before its regression is believed: its mean is then known to about 0.1.
 COLD_RATINGS = 30.0
-# The cheapest arm's reserve covers the volume that nine months in ten do not exceed.
-RESERVE_Z = 1.2816
+# The cheapest arm's reserve covers the volume that five months in six do not exceed: one deviation. More guards
+# better against a burst of days and costs upgrades in every other month; bench/router.py shows both.
+RESERVE_Z = 1.0
 # A rating is 0..1 and its noise may leave that; beyond this it is a mistake of the sender.
 RATING_RANGE = (-1.0, 2.0)
 
