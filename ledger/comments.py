@@ -152,6 +152,20 @@ COLUMNS: Mapping[str, str] = {
     "hours": "Hours worked, exact.",
     "activity": "What the hours went into.",
     "hourly_rate": "What an hour is billed at, in currency; NULL when it is not billed by the hour.",
+    "shares": "The arms' shares: of a policy that is set like standard=0.65, of a split that moved like complex/premium=0.42.",
+    "target_edit_rate": "The edit rate that policy floor keeps replies under; 0..1.",
+    "explore": "The share drawn against the policy at the margin, so that other splits can be evaluated; 0..1.",
+    "minutes_per_quality": "Edit minutes that one unit of quality saves, for words.",
+    "tickets_per_month": "Tickets a month expected while there is no history; count.",
+    "second_look": "Whether drafts that look bad are redone by a better arm.",
+    "seed": "What salts a policy's draws.",
+    "policy_version": "The version of the policy's code that moved the split.",
+    "budget_usd": f"The budget of the period when the split moved; {_USD}.",
+    "reserve_usd": f"What of the budget left was kept for the rest of the period on the cheapest arm; {_USD}.",
+    "fallback": "Who answered a ticket that no arm could be paid for: human, queue, or an arm.",
+    "signs": "What looked bad about a draft.",
+    "action": "What became of a draft that looked bad: redone or kept.",
+    "superseded_by": "The call that wrote the draft that counts instead; NULL when the first one was kept.",
 }
 
 META: Mapping[str, str] = {

@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ledger import closings, hours
+from ledger import closings, hours, routing
 from ledger import events as e
 from ledger.budgets import WHOLE, Account, period_named, zone
 from ledger.closings import Closings
@@ -342,6 +342,7 @@ _APPLY: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.MonthRestated: closings.month_restated,
     e.ReportDelivered: closings.report_delivered,
     e.HoursLogged: _nothing,
+    **dict.fromkeys(routing.ROUTING, _nothing),
 }
 
 
@@ -444,4 +445,5 @@ _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.MonthRestated: closings.check_restated,
     e.ReportDelivered: closings.check_delivered,
     e.HoursLogged: hours.check_logged,
+    **routing.CHECKS,
 }

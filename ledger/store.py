@@ -7,10 +7,10 @@ counts, and nobody has been told that it is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from uuid_utils.compat import uuid7
 
@@ -29,12 +29,27 @@ from ledger.writer import OnFailure, OnTrouble, Writer
 _ON_SEALED = "ledger.store:keep_snapshot"
 
 
+class Fold(Protocol):
+    """A state of another room, folded from the same events in the same order as the ledger's own.
+
+    Shapes: `position` is the sequence of the last event it has; whoever folds it is told every later one, once.
+    """
+
+    position: int
+
+    def check(self, event: Event) -> None:
+        """Say why an event may not follow, as an InvalidInput or Conflict; silent when it may."""
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in; only what was checked or recorded comes, so nothing is refused here."""
+
+
 class Ledger:
     """A home open for writing, and the state folded from all of it, the last submitted event included."""
 
-    def __init__(self, writer: Writer, state: State, clock: Callable[[], datetime]) -> None:
+    def __init__(self, writer: Writer, state: State, clock: Callable[[], datetime], folds: Sequence[Fold] = ()) -> None:
         """Made by `open`."""
-        self._writer, self._clock = writer, clock
+        self._writer, self._clock, self._folds = writer, clock, folds
         self.state = state
 
     @classmethod
@@ -47,10 +62,13 @@ class Ledger:
         limits: Limits | None = None,
         on_failure: OnFailure | None = None,
         on_trouble: OnTrouble | None = None,
+        folds: Sequence[Fold] = (),
+        on_sealed: str = _ON_SEALED,
     ) -> Self:
         """Take the lock, recover, fold, and end the holds a dead process left open as orphans.
 
         Shapes: a service seals in a child process of its own; a command does it in place, when there is enough.
+        `folds` are brought up from their positions; `on_sealed` names, as module:function, what keeps snapshots.
         Errors: NotAHome, HomeInUse, HomeNotWritable, Damage.
         """
         home = existing(path)
@@ -59,7 +77,8 @@ class Ledger:
         def fold(manifest: Manifest) -> Take:
             nonlocal state
             state = sealed_state(home, manifest)
-            return lambda event: _apply_once(state, event)
+            _catch_up(home, manifest, folds)
+            return lambda event: _apply_once(state, folds, event)
 
         writer = Writer.open(
             home,
@@ -67,11 +86,11 @@ class Ledger:
             clock=clock,
             limits=limits,
             is_service=is_service,
-            on_sealed=_ON_SEALED,
+            on_sealed=on_sealed,
             on_failure=on_failure,
             on_trouble=on_trouble,
         )
-        ledger = cls(writer, state, clock)
+        ledger = cls(writer, state, clock, folds)
         ledger.append_now(*ledger.orphans())
         return ledger
 
@@ -105,10 +124,16 @@ class Ledger:
             _refuse_entangled(events)
         for event in events:
             check(self.state, event)
+            for fold in self._folds:
+                fold.check(event)
         pending = self._writer.submit([bodies.checked(event) for event in events])
         for event in events:
             apply(self.state, event)
         self.state.position = pending.last
+        for fold in self._folds:
+            for event in events:
+                fold.apply(event)
+            fold.position = pending.last
         return pending
 
     async def append(self, *events: Event) -> None:
@@ -170,10 +195,30 @@ def _orphaned(hold: CallReserved, now: datetime) -> CallOrphaned:
     )
 
 
-def _apply_once(state: State, event: Event) -> None:
-    """Fold an event unless a snapshot that ran ahead has it."""
+def _apply_once(state: State, folds: Sequence[Fold], event: Event) -> None:
+    """Fold an event wherever a snapshot that ran ahead does not have it."""
     if (event.sequence or 0) > state.position:
         apply(state, event)
+    fold_once(folds, event)
+
+
+def fold_once(folds: Sequence[Fold], event: Event) -> None:
+    """Tell each fold an event that it does not have yet."""
+    sequence = event.sequence or 0
+    for fold in folds:
+        if sequence > fold.position:
+            fold.apply(event)
+            fold.position = sequence
+
+
+def _catch_up(home: Home, manifest: Manifest, folds: Sequence[Fold]) -> None:
+    """Bring folds up to the end of what is sealed. Errors: Damage."""
+    behind = min((fold.position for fold in folds), default=manifest.end.sequence)
+    if behind < manifest.end.sequence:
+        from ledger.segments import read_sealed  # noqa: PLC0415
+
+        for event in read_sealed(home, manifest, after=behind):
+            fold_once(folds, event)
 
 
 def sealed_state(home: Home, manifest: Manifest) -> State:

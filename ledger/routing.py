@@ -1,0 +1,98 @@
+"""Facts about who answers tickets: the policy of a client, its split as it moves, and what became of odd tickets.
+
+Kept beside events.py, which lists them with all others. What the ledger's state needs of them is nothing; their
+folds are the router's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import field
+
+from ledger.envelope import Count, Event, Figure, Month, Name, Share, TicketClass, Usd, Words
+
+if TYPE_CHECKING:
+    from ledger.projections import State
+
+PolicyName = Literal["label", "fixed", "paced", "floor"]
+
+
+class PolicySet(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.policy.set.v1"):
+    """Which policy answers a client's tickets from now on; `subject` is the client. What is absent is the configuration's.
+
+    Shapes: `shares` are like standard=0.65 and sum to one; `target_edit_rate` is what policy floor keeps; `explore` is
+    the share drawn against the policy at the margin; `second_look` redoes drafts that look bad.
+    """
+
+    policy: PolicyName
+    shares: tuple[Name, ...] | None = None
+    target_edit_rate: Share | None = None
+    explore: Share | None = None
+    minutes_per_quality: Figure | None = None
+    tickets_per_month: Count | None = None
+    second_look: bool | None = None
+    seed: Name | None = None
+
+
+class SplitShifted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.split.shifted.v1"):
+    """The refreshed split moved; `subject` is the client. `lambda` is the quality one more dollar would buy.
+
+    Shapes: `shares` are like complex/premium=0.42, the shares of the latest tickets; those of a class sum to one.
+    """
+
+    period: Month
+    policy: Name
+    policy_version: Name
+    shares: tuple[Name, ...]
+    tickets_expected: Figure
+    reason: Words
+    lambda_: Figure | None = field(default=None, name="lambda")
+    budget_usd: Usd | None = None
+    budget_left_usd: Usd | None = None
+    reserve_usd: Usd | None = None
+
+
+class TicketDeferred(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.ticket.deferred.v1"):
+    """No arm's worst case fitted what is left, and the fallback answered; `subject` is the call that was not made.
+
+    Shapes: `fallback` is human, queue or the arm that answered instead.
+    """
+
+    period: Month
+    fallback: Name
+    reason: Words
+    ticket_id: Name | None = None
+    ticket_class: TicketClass | None = None
+    key_id: Name | None = None
+
+
+class DraftSuspected(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.draft.suspected.v1"):
+    """A draft looked bad by cheap signs; `subject` is its call. It was redone by a better arm, or kept to learn from.
+
+    Shapes: `superseded_by` is the call that wrote the draft that counts, absent when the first one was kept;
+    `propensity` is how likely the action was.
+    """
+
+    call_id: Name
+    period: Month
+    request_model: Name
+    signs: tuple[Name, ...]
+    action: Literal["redone", "kept"]
+    propensity: Share
+    reason: Words
+    superseded_by: Name | None = None
+    ticket_id: Name | None = None
+    arm: Name | None = None
+    ticket_class: TicketClass | None = None
+
+
+ROUTING: tuple[type[Event], ...] = (PolicySet, SplitShifted, TicketDeferred, DraftSuspected)
+
+
+def _check_policy(state: State, event: PolicySet) -> None:
+    state.client(event.subject)
+
+
+CHECKS: Mapping[type[Event], Callable[[State, Any], None]] = {PolicySet: _check_policy}
