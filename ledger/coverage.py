@@ -21,9 +21,10 @@ from ledger.budgets import zone
 from ledger.charges import charge
 from ledger.errors import UnpricedModel
 from ledger.invoices import Invoice, Item, Line
+from ledger.listings import price_of
 from ledger.money import ZERO, text
 from ledger.prices import PriceBook, Rates
-from ledger.projections import CallKey, price_of
+from ledger.projections import CallKey
 from ledger.reconciliation import UNMEASURED, Amount, Cell, Residual
 from ledger.usage import BUCKETS, Usage
 

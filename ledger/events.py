@@ -14,8 +14,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, field
+from msgspec import Meta
 
+from ledger.call_events import (
+    CallCached,
+    CallClaimed,
+    CallOrphaned,
+    CallRefused,
+    CallReserved,
+    CallSettled,
+    CallVoided,
+)
 from ledger.envelope import (
     STAMPS,
     CallEvent,
@@ -45,7 +54,14 @@ from ledger.routing import ROUTING, DraftSuspected, PolicySet, SplitShifted, Tic
 # What others take from here although it stands in a module beside it.
 __all__ = (
     "STAMPS",
+    "CallCached",
+    "CallClaimed",
     "CallEvent",
+    "CallOrphaned",
+    "CallRefused",
+    "CallReserved",
+    "CallSettled",
+    "CallVoided",
     "Count",
     "Digest",
     "Disposition",
@@ -71,102 +87,6 @@ __all__ = (
     "Usd",
     "Words",
 )
-
-
-class CallReserved(CallEvent, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.call.reserved.v1"):
-    """Money set aside for one attempt; durable before anything goes upstream.
-
-    Units: `hold_usd` is the worst case; `input_bytes` bounds the input tokens. For a routed call the
-    decision stands here with the figures it saw; `class_reading` says whether the classifier's answer was clear.
-    """
-
-    hold_usd: Usd
-    price_id: Name
-    input_bytes: Count
-    max_output_tokens: Count
-    request_stream: bool
-    client_retry: Count | None = None
-    class_reading: Literal["clear", "unclear", "failed"] | None = None
-    class_score: Share | None = None
-    policy: Name | None = None
-    propensity: Share | None = None
-    lambda_: Figure | None = field(default=None, name="lambda")
-    gain: Figure | None = None
-    extra_cost_usd: Usd | None = None
-    budget_left_usd: Usd | None = None
-    tickets_expected: Figure | None = None
-    reason: Words | None = None
-
-
-class CallSettled(CallEvent, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.call.settled.v1"):
-    """An attempt that was, or may have been, billed.
-
-    Units: `usage_*` in tokens, totals inclusive as the provider reports them; `cost_*` exact USD per exclusive bucket;
-    `duration_s` from the request upstream to its end. `usage_source` "estimated" means the hold was taken as cost.
-    """
-
-    outcome: Outcome
-    reserved_at: Moment
-    price_id: Name
-    cost_usd: Usd
-    usage_source: UsageSource
-    duration_s: Seconds
-    duration_source: Literal["measured", "simulated"]
-    response_model: Name | None = None
-    response_id: Name | None = None
-    usage_input_tokens: Count | None = None
-    usage_output_tokens: Count | None = None
-    usage_cache_read_input_tokens: Count | None = None
-    usage_cache_write_input_tokens: Count | None = None
-    usage_reasoning_output_tokens: Count | None = None
-    usage_anomaly: Name | None = None
-    cost_uncached_input_usd: Usd | None = None
-    cost_cache_read_usd: Usd | None = None
-    cost_cache_write_usd: Usd | None = None
-    cost_plain_output_usd: Usd | None = None
-    cost_reasoning_usd: Usd | None = None
-    request_stream: bool
-    stream_complete: bool | None = None
-    response_time_to_first_chunk: Seconds | None = None
-    response_finish_reasons: tuple[Name, ...] | None = None
-    error_type: Name | None = None
-    http_status: Count | None = None
-
-
-class CallVoided(CallEvent, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.call.voided.v1"):
-    """An attempt that provably was not billed: refused connection, or rejected before processing."""
-
-    reserved_at: Moment
-    error_type: Name
-    reason: Words
-    http_status: Count | None = None
-
-
-class CallOrphaned(CallEvent, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.call.orphaned.v1"):
-    """A hold found without an end at start-up; it counts in full until an invoice or a person settles it."""
-
-    reserved_at: Moment
-    price_id: Name
-    hold_usd: Usd
-    reason: Words
-
-
-class CallRefused(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.call.refused.v1"):
-    """A call that was not made. `refusal` is budget, unpriced, rate or overload; the figures are the scope's at that moment."""
-
-    refusal: Literal["budget", "unpriced", "rate", "overload"]
-    reason: Words
-    purpose: Purpose
-    period: Month
-    request_model: Name
-    key_id: Name | None = None
-    ticket_id: Name | None = None
-    scope: Name | None = None
-    hold_usd: Usd | None = None
-    cap_usd: Usd | None = None
-    settled_usd: Usd | None = None
-    held_usd: Usd | None = None
-    orphaned_usd: Usd | None = None
 
 
 class DraftEdited(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.draft.edited.v1"):
@@ -255,6 +175,22 @@ class BudgetSet(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfp
     hard: bool
     valid_from: Moment
     cap_usd: Usd | None = None
+
+
+class BudgetWarned(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.budget.warned.v1"):
+    """Spend reached a share of a cap, hard or soft; once for each period, threshold and cap. `subject` is as in budget.set.
+
+    Units: `threshold` a share of `cap_usd`, 1 being all of it; the figures are the account's at that moment.
+    """
+
+    scope: Scope
+    period: Month
+    threshold: Share
+    hard: bool
+    cap_usd: Usd
+    settled_usd: Usd
+    held_usd: Usd
+    orphaned_usd: Usd
 
 
 class ClientAdded(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.client.added.v1"):
@@ -378,12 +314,15 @@ EVENTS: tuple[type[Event], ...] = (
     CallVoided,
     CallOrphaned,
     CallRefused,
+    CallCached,
+    CallClaimed,
     DraftEdited,
     ScoreRecorded,
     PriceListed,
     BaselineSet,
     FxRecorded,
     BudgetSet,
+    BudgetWarned,
     ClientAdded,
     KeyIssued,
     KeyRevoked,

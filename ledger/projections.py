@@ -13,13 +13,16 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ledger import closings, hours, routing
+from ledger import alarms, closings, hours, reuse, routing
 from ledger import events as e
+from ledger.alarms import Warned
 from ledger.budgets import WHOLE, Account, period_named, zone
 from ledger.closings import Closings
 from ledger.errors import Conflict, InvalidInput, NotFound
+from ledger.listings import price_of
 from ledger.money import ZERO
-from ledger.prices import Price, PriceBook, Rates
+from ledger.prices import PriceBook
+from ledger.reuse import Claims
 from ledger.windows import EditWindow, LatencyWindow
 
 DRAFTS_KEPT = 50_000  # newest tickets an edit or a score may still name
@@ -117,6 +120,8 @@ class State:
     closed: dict[tuple[str, str], e.MonthClosed] = field(default_factory=dict)
     issued: dict[tuple[str, str], e.ReportIssued] = field(default_factory=dict)
     closings: Closings = field(default_factory=Closings)
+    claims: Claims = field(default_factory=Claims)
+    warned: set[Warned] = field(default_factory=set)
 
     def client(self, client_id: str) -> e.ClientAdded:
         """The client with this id. Errors: NotFound."""
@@ -226,11 +231,17 @@ def _settled(state: State, event: e.CallSettled) -> None:
         spend.reasoning_tokens += event.usage_reasoning_output_tokens or 0
     if event.outcome == "ok":
         state.latency.setdefault((client, model), LatencyWindow()).take(event.duration_s)
-    if event.purpose == "generation" and event.ticket_id is not None and event.outcome in ("ok", "client_gone"):
-        state.drafts.pop((client, event.ticket_id), None)  # so that the newest is last
-        state.drafts[client, event.ticket_id] = Draft(
-            event.subject, event.period, event.request_model, event.arm, event.ticket_class
-        )
+    state.claims.charge(event.subject)
+    if event.outcome in ("ok", "client_gone"):
+        _drafted(state, event)
+
+
+def _drafted(state: State, event: e.CallSettled | e.CallCached) -> None:
+    """A reply to a ticket is its draft now, written for it or served from the cache."""
+    if event.purpose == "generation" and event.ticket_id is not None:
+        ticket = event.client_id or "", event.ticket_id
+        state.drafts.pop(ticket, None)  # so that the newest is last
+        state.drafts[ticket] = Draft(event.subject, event.period, event.request_model, event.arm, event.ticket_class)
         if len(state.drafts) > DRAFTS_KEPT:
             del state.drafts[next(iter(state.drafts))]
 
@@ -245,6 +256,7 @@ def _orphaned(state: State, event: e.CallOrphaned) -> None:
     for running in accounts:
         running.orphaned += Decimal(event.hold_usd)
     state.orphans[CallKey(event.subject, event.attempt)] = event
+    state.claims.charge(event.subject)
 
 
 def _refused(state: State, event: e.CallRefused) -> None:
@@ -263,33 +275,6 @@ def _nothing(state: State, event: e.Event) -> None:
 
 def _price(state: State, event: e.PriceListed) -> None:
     state.prices.add(price_of(event))
-
-
-def price_of(event: e.PriceListed) -> Price:
-    """The price an event listed."""
-    return Price(
-        price_id=event.subject,
-        provider=event.provider_name,
-        model=event.model,
-        rates=rates_of(event),
-        valid_from=event.valid_from,
-        valid_to=event.valid_to,
-        context_tokens=event.context_tokens,
-        max_output_tokens=event.max_output_tokens,
-        source=event.price_source,
-        retrieved_at=event.retrieved_at,
-    )
-
-
-def rates_of(event: e.PriceListed | e.BaselineSet) -> Rates:
-    """The five rates an event carries. Units: USD per million tokens."""
-    return Rates(
-        Decimal(event.rate_uncached_input),
-        Decimal(event.rate_cache_read),
-        Decimal(event.rate_cache_write),
-        Decimal(event.rate_plain_output),
-        Decimal(event.rate_reasoning),
-    )
 
 
 def _baseline(state: State, event: e.BaselineSet) -> None:
@@ -327,12 +312,15 @@ _APPLY: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.CallVoided: _voided,
     e.CallOrphaned: _orphaned,
     e.CallRefused: _refused,
+    e.CallCached: _drafted,
+    e.CallClaimed: reuse.call_claimed,
     e.DraftEdited: _edited,
     e.ScoreRecorded: _nothing,
     e.PriceListed: _price,
     e.BaselineSet: _baseline,
     e.FxRecorded: _fx,
     e.BudgetSet: _budget,
+    e.BudgetWarned: alarms.budget_warned,
     e.ClientAdded: _client,
     e.KeyIssued: _key,
     e.KeyRevoked: _revoked,
@@ -431,6 +419,8 @@ _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.CallSettled: _check_end,
     e.CallVoided: _check_end,
     e.CallOrphaned: _check_orphaned,
+    e.CallClaimed: reuse.check_claimed,
+    e.BudgetWarned: alarms.check_warned,
     e.DraftEdited: _check_draft,
     e.ScoreRecorded: _check_draft,
     e.ClientAdded: _check_client,

@@ -12,9 +12,11 @@ from collections import deque
 import msgspec
 
 from ledger import events as e
+from ledger.alarms import Warned
 from ledger.closings import Closings, delivery_of
 from ledger.prices import Price, PriceBook
 from ledger.projections import CallKey, Cap, Draft, Key, Running, Spend, SpendKey, State
+from ledger.reuse import Claim, Claims
 from ledger.windows import WINDOW, EditWindow, LatencyWindow
 
 VERSION = 1
@@ -58,6 +60,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     restated: list[e.MonthRestated]
     invoices: list[e.InvoiceRecorded]
     delivered: list[e.ReportDelivered]
+    claims: list[Claim] = []
+    warned: list[Warned] = []
 
 
 _decoder = msgspec.json.Decoder(Snapshot)
@@ -89,6 +93,8 @@ def dump(state: State) -> bytes:
             restated=list(state.closings.restated.values()),
             invoices=list(state.closings.invoices.values()),
             delivered=list(state.closings.delivered.values()),
+            claims=list(state.claims.by_key.values()),
+            warned=sorted(state.warned),
         )
     )
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
@@ -123,6 +129,9 @@ def _state(found: Snapshot) -> State:
     prices = PriceBook()
     for price in found.prices:
         prices.add(price)
+    claims = Claims()
+    for claim in found.claims:
+        claims.add(claim)
     fx: dict[str, list[e.FxRecorded]] = {}
     for rate in found.fx:
         fx.setdefault(rate.subject, []).append(rate)
@@ -162,4 +171,6 @@ def _state(found: Snapshot) -> State:
             invoices={(invoice.client_id or "", invoice.period): invoice for invoice in found.invoices},
             delivered={delivery_of(sent): sent for sent in found.delivered},
         ),
+        claims=claims,
+        warned=set(found.warned),
     )

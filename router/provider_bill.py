@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledger.events import CallSettled, Event, PriceListed
+from ledger.listings import rates_of
 from ledger.money import TOKENS_PER_PRICE, ZERO, text
-from ledger.projections import rates_of
 
 
 class Billed(NamedTuple):

@@ -122,6 +122,34 @@ class Book:
             )
         )
 
+    def cached(self, source: e.CallSettled, at: datetime, *, ticket_id: str | None = None) -> e.CallCached:
+        """A repeat of a settled call, served from the cache at the price then in force."""
+        price = self.prices.price_at(source.request_model, at)
+        tokens = Usage(input_tokens=source.usage_input_tokens or 0, output_tokens=source.usage_output_tokens or 0)
+        event = e.CallCached(
+            id=self.new_id(),
+            subject=self.new_id(),
+            time=at,
+            client_id=self.client_id,
+            source_call_id=source.subject,
+            purpose=source.purpose,
+            period=period_of(at, self.zone).name,
+            request_model=source.request_model,
+            provider_name=source.provider_name,
+            price_id=price.price_id,
+            avoided_usd=text(charge(tokens, price.rates).total),
+            avoided_input_tokens=tokens.input_tokens,
+            avoided_output_tokens=tokens.output_tokens,
+            stored_at=source.time,
+            request_stream=False,
+            response_model=source.response_model,
+            ticket_id=ticket_id,
+            arm=source.arm,
+            ticket_class=source.ticket_class,
+        )
+        self.add(event)
+        return event
+
     def reserve(
         self, purpose: e.Purpose, model: str, at: datetime, *, call: str | None = None, attempt: int = 1, **more: Any
     ) -> e.CallReserved:

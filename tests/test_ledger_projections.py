@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import codec, projections
+from ledger import codec, projections, reuse
 from ledger import events as e
 from ledger.budgets import Account
 from ledger.errors import BudgetSpent, Conflict, InvalidInput, LedgerError, NotFound, UnpricedModel
+from ledger.listings import rates_of
 from ledger.projections import Draft, Key, Spend, SpendKey, State, apply, check, replay
 from ledger.windows import EditWindow, LatencyWindow
 
@@ -400,6 +401,98 @@ def test_the_latest_draft_of_a_ticket_is_the_one_an_edit_means() -> None:
         check(state, edited("T-1", client_id="beta"))
 
 
+def cached(call: str, source: str, **more: Any) -> e.CallCached:
+    return e.CallCached(
+        id=f"cached-{call}",
+        subject=call,
+        time=AT,
+        client_id="acme",
+        source_call_id=source,
+        purpose="generation",
+        period=MONTH,
+        request_model="m",
+        provider_name="p",
+        price_id="m@2025-01-01",
+        avoided_usd="0.1",
+        avoided_input_tokens=100,
+        avoided_output_tokens=10,
+        stored_at=AT,
+        request_stream=False,
+        **more,
+    )
+
+
+def test_a_reply_from_the_cache_is_a_draft_and_no_spend() -> None:
+    before = replay([*HOUSE, settled("a", "0.1", ticket_id="T-1")])
+    state = replay([*HOUSE, settled("a", "0.1", ticket_id="T-1"), cached("b", "a", ticket_id="T-2", arm="standard")])
+
+    assert state.drafts["acme", "T-2"] == Draft("b", MONTH, "m", "standard", None)
+    check(state, edited("T-2"))
+    assert (state.spend, state.running) == (before.spend, before.running)
+
+
+def claimed(call: str, key: str = "a", body: str = "b") -> e.CallClaimed:
+    return e.CallClaimed(
+        id=f"claimed-{call}",
+        subject=call,
+        time=AT,
+        client_id="acme",
+        idempotency_digest=key * 64,
+        request_digest=body * 64,
+    )
+
+
+def test_a_key_stays_with_a_call_that_may_have_been_billed() -> None:
+    state = replay([*HOUSE, claimed("void"), reserved("void", "1"), voided("void")])
+    assert not state.claims.by_key["acme", "a" * 64].is_charged
+
+    for end in (settled("paid", "0.1"), orphaned("paid", "1")):
+        state = replay([*HOUSE, claimed("void"), claimed("paid"), reserved("paid", "1"), end])
+        (claim,) = state.claims.by_key.values()
+        assert (claim.call_id, claim.is_charged) == ("paid", True)
+        assert list(state.claims.by_call) == ["paid"]
+
+
+def test_a_call_takes_one_key() -> None:
+    state = replay([*HOUSE, claimed("a")])
+
+    with pytest.raises(Conflict, match="one key a call"):
+        check(state, claimed("a", key="c"))
+
+
+def test_only_the_newest_claims_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reuse, "CLAIMS_KEPT", 2)
+
+    state = replay(claimed(f"c-{n}", key=key) for n, key in enumerate("abac"))
+
+    assert [claim.call_id for claim in state.claims.by_key.values()] == ["c-2", "c-3"]
+    assert list(state.claims.by_call) == ["c-2", "c-3"]
+
+
+def test_a_budget_is_warned_about_once_for_each_threshold_and_cap() -> None:
+    def warned(threshold: float, cap_usd: str = "10") -> e.BudgetWarned:
+        return e.BudgetWarned(
+            id="warned",
+            subject="acme",
+            time=AT,
+            scope="client",
+            period=MONTH,
+            threshold=threshold,
+            hard=False,
+            cap_usd=cap_usd,
+            settled_usd="8",
+            held_usd="0",
+            orphaned_usd="0",
+        )
+
+    state = replay([*HOUSE, warned(0.8)])
+
+    with pytest.raises(Conflict, match="warned at 80% of 10 USD"):
+        check(state, warned(0.8))
+    check(state, warned(1.0))
+    check(state, warned(0.8, "20"))
+
+
 def test_only_the_newest_drafts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections, "DRAFTS_KEPT", 3)
 
@@ -502,7 +595,7 @@ def test_admin_facts_are_read_back_from_the_state() -> None:
     with pytest.raises(UnpricedModel):
         state.prices.price_at("m", START - timedelta(microseconds=1))
     assert state.baseline is baseline
-    assert projections.rates_of(baseline).cache_read == Decimal("1.25")
+    assert rates_of(baseline).cache_read == Decimal("1.25")
     assert [fx.rate for fx in state.fx["EUR/USD"]] == ["1.08", "1.09"]
     assert (state.closed["acme", MONTH], state.issued["acme", MONTH]) == (close(), issued)
     assert state.position == 99

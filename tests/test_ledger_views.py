@@ -196,6 +196,29 @@ def test_a_tickets_cost_is_that_of_all_its_calls_and_the_last_edit_counts(tmp_pa
     assert ask(home, sql) == [expected]
 
 
+def test_a_reply_from_the_cache_costs_nothing_and_counts_with_what_it_avoided(tmp_path: Path) -> None:
+    b = book()
+    draft = b.call("generation", LARGE, NOON, (20_000, 4_000), ticket_id="T-1", arm="premium", ticket_class="complex")
+    hit = b.cached(draft, NOON + timedelta(days=1), ticket_id="T-2")
+    home = write_home(tmp_path, b.events)
+
+    # avoided: 20000 x 2 + 4000 x 6 = 64000 millionths; the old bot: 20000 x 2.50 + 4000 x 10.00 = 90000 millionths
+    avoided, baseline = Decimal("0.064"), Decimal("0.09")
+    assert ask(
+        home,
+        "SELECT calls, cached_calls, spend_usd, avoided_usd, cached_baseline_usd, baseline_usd, saved_usd FROM savings",
+    ) == [(1, 1, avoided, avoided, baseline, 2 * baseline, 2 * baseline - avoided)]
+    row = "SELECT attempt, outcome, cost_usd, input_tokens, avoided_usd, avoided_input_tokens, baseline_usd, source_call_id, local_date"
+    assert ask(home, f"{row} FROM calls WHERE call_id = ?", hit.subject) == [
+        (0, "cached", Decimal(0), None, avoided, 20_000, baseline, draft.subject, dt.date(2025, 10, 4))
+    ]
+    ticket = "SELECT arm, ticket_class, model, draft_call_id, settled_calls, cached_calls, cost_usd, avoided_usd FROM tickets"
+    assert ask(home, f"{ticket} WHERE ticket_id = 'T-2'") == [
+        ("premium", "complex", LARGE, hit.subject, 0, 1, Decimal(0), avoided)
+    ]
+    assert ask(home, "SELECT sum(cost_usd), sum(calls) FROM daily_spend") == [(avoided, 1)]
+
+
 def test_means_are_rounded_half_up_and_never_go_through_a_double(tmp_path: Path) -> None:
     b = book()
     draft = b.call("generation", MEDIUM, NOON, (1000, 100), ticket_id="T-1", arm="standard")

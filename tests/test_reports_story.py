@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ledger import events as e
-from ledger.projections import price_of
+from ledger.listings import price_of
 from ledger.usage import Usage
 from reports.compose import compose
 from reports.display import Style

@@ -1,8 +1,8 @@
--- calls: one row per attempt of a call, whatever became of it.
+-- calls: one row per attempt of a call, whatever became of it, and one per reply from the cache, as attempt 0.
 -- Grain:  (call_id, attempt). A call that was refused was never made and is not here; see events.
 -- Units:  USD exact, DECIMAL(18,12); tokens are counts, each in exactly one bucket; seconds with six decimals.
 -- Zone:   moments are UTC instants; local_date is the day in the client's own zone.
--- Source: call.reserved with what ended it: call.settled, call.voided or call.orphaned; baseline.set; client.added.
+-- Source: call.reserved with what ended it: call.settled, call.voided or call.orphaned; call.cached; baseline.set; client.added.
 CREATE OR REPLACE VIEW calls AS
 WITH baseline AS (
     SELECT
@@ -73,11 +73,45 @@ attempts AS (
         r.budget_left_usd,
         r.tickets_expected,
         r.reason AS decision_reason,
-        coalesce(v.reason, o.reason) AS end_reason
+        coalesce(v.reason, o.reason) AS end_reason,
+        -- what is held against the baseline: the tokens, unless they were taken from the hold
+        CASE WHEN s.usage_source <> 'estimated' THEN s.usage_input_tokens END AS compared_input,
+        CASE WHEN s.usage_source <> 'estimated' THEN s.usage_output_tokens END AS compared_output
     FROM (SELECT * FROM events WHERE type = 'halfpenny.call.reserved.v1') AS r
     LEFT JOIN (SELECT * FROM events WHERE type = 'halfpenny.call.settled.v1') AS s ON s.subject = r.subject AND s.attempt = r.attempt
     LEFT JOIN (SELECT * FROM events WHERE type = 'halfpenny.call.voided.v1') AS v ON v.subject = r.subject AND v.attempt = r.attempt
     LEFT JOIN (SELECT * FROM events WHERE type = 'halfpenny.call.orphaned.v1') AS o ON o.subject = r.subject AND o.attempt = r.attempt
+    UNION ALL BY NAME
+    SELECT
+        subject AS call_id,
+        0 AS attempt,
+        client_id,
+        key_id,
+        ticket_id,
+        period,
+        purpose,
+        arm,
+        ticket_class,
+        'cached' AS outcome,
+        provider_name,
+        request_model,
+        response_model,
+        coalesce(response_model, request_model) AS model,
+        price_id,
+        time AS reserved_at,
+        time AS ended_at,
+        request_stream,
+        0::DECIMAL(18, 12) AS cost_usd,
+        avoided_input_tokens AS compared_input,
+        avoided_output_tokens AS compared_output,
+        coalesce(avoided_cache_read_input_tokens, 0) AS cache_read,
+        coalesce(avoided_cache_write_input_tokens, 0) AS cache_write,
+        coalesce(avoided_reasoning_output_tokens, 0) AS reasoning,
+        source_call_id,
+        avoided_usd,
+        avoided_input_tokens,
+        avoided_output_tokens
+    FROM events WHERE type = 'halfpenny.call.cached.v1'
 )
 SELECT
     a.call_id,
@@ -122,11 +156,11 @@ SELECT
     a.cost_cache_write_usd,
     a.cost_plain_output_usd,
     a.cost_reasoning_usd,
-    CASE WHEN a.usage_source <> 'estimated' AND a.purpose IN ('classification', 'generation', 'other') THEN CAST((
-        (a.input_tokens - a.cache_read - a.cache_write) * b.uncached_input
+    CASE WHEN a.purpose IN ('classification', 'generation', 'other') THEN CAST((
+        (a.compared_input - a.cache_read - a.cache_write) * b.uncached_input
         + a.cache_read * b.cache_read
         + a.cache_write * b.cache_write
-        + (a.output_tokens - a.reasoning) * b.plain_output
+        + (a.compared_output - a.reasoning) * b.plain_output
         + a.reasoning * b.reasoning
     )::DECIMAL(31, 6) * 0.000001::DECIMAL(7, 6) AS DECIMAL(18, 12)) END AS baseline_usd,
     a.response_id,
@@ -143,14 +177,18 @@ SELECT
     a.budget_left_usd,
     a.tickets_expected,
     a.decision_reason,
-    a.end_reason
+    a.end_reason,
+    a.source_call_id,
+    a.avoided_usd,
+    a.avoided_input_tokens,
+    a.avoided_output_tokens
 FROM attempts AS a
 LEFT JOIN zones AS z ON z.client_id = a.client_id
 CROSS JOIN baseline AS b;
 
-COMMENT ON VIEW calls IS 'One row per attempt of a call, with its decision, its end, its tokens and its cost. Refused calls were never made and are not here.';
+COMMENT ON VIEW calls IS 'One row per attempt of a call, with its decision, its end, its tokens and its cost; a reply from the cache is attempt 0. Refused calls were never made and are not here.';
 COMMENT ON COLUMN calls.call_id IS 'UUIDv7 of the call, the same for all its attempts';
-COMMENT ON COLUMN calls.attempt IS 'counts from 1';
+COMMENT ON COLUMN calls.attempt IS 'counts from 1; 0 for a reply from the cache, for which none was made';
 COMMENT ON COLUMN calls.client_id IS 'whose call it is';
 COMMENT ON COLUMN calls.key_id IS 'visible beginning of the key that asked; absent when none did';
 COMMENT ON COLUMN calls.ticket_id IS 'ticket it was made for; an HMAC when the client is private';
@@ -159,7 +197,7 @@ COMMENT ON COLUMN calls.local_date IS 'day of reserved_at in the client''s zone'
 COMMENT ON COLUMN calls.purpose IS 'classification, generation, judge, shadow or other';
 COMMENT ON COLUMN calls.arm IS 'standard, premium or another configured arm; absent when not routed';
 COMMENT ON COLUMN calls.ticket_class IS 'simple or complex, as the classifier was read; absent when not classified';
-COMMENT ON COLUMN calls.outcome IS 'ok, error, client_gone, upstream_truncated, timeout; voided: provably not billed; orphaned: end unknown; open: in flight';
+COMMENT ON COLUMN calls.outcome IS 'ok, error, client_gone, upstream_truncated, timeout; voided: provably not billed; orphaned: end unknown; open: in flight; cached: served from the cache';
 COMMENT ON COLUMN calls.provider_name IS 'provider the call went to';
 COMMENT ON COLUMN calls.request_model IS 'model asked for';
 COMMENT ON COLUMN calls.response_model IS 'model that answered; absent when none said so';
@@ -176,7 +214,7 @@ COMMENT ON COLUMN calls.client_retry IS 'how often the client says it has asked 
 COMMENT ON COLUMN calls.input_bytes IS 'bytes of the request, an upper bound of its tokens';
 COMMENT ON COLUMN calls.max_output_tokens IS 'tokens; the most the reply was allowed to have';
 COMMENT ON COLUMN calls.hold_usd IS 'USD set aside: the worst case';
-COMMENT ON COLUMN calls.cost_usd IS 'USD charged, exact; absent unless settled';
+COMMENT ON COLUMN calls.cost_usd IS 'USD charged, exact; 0 for a reply from the cache; absent unless settled or cached';
 COMMENT ON COLUMN calls.usage_source IS 'reported by the provider, counted by us, or estimated: then the hold was taken as cost';
 COMMENT ON COLUMN calls.usage_anomaly IS 'what was wrong with the reported usage; absent when nothing was';
 COMMENT ON COLUMN calls.input_tokens IS 'tokens in, cached ones included; absent when not known';
@@ -191,7 +229,7 @@ COMMENT ON COLUMN calls.cost_cache_read_usd IS 'USD, exact';
 COMMENT ON COLUMN calls.cost_cache_write_usd IS 'USD, exact';
 COMMENT ON COLUMN calls.cost_plain_output_usd IS 'USD, exact';
 COMMENT ON COLUMN calls.cost_reasoning_usd IS 'USD, exact';
-COMMENT ON COLUMN calls.baseline_usd IS 'USD the same tokens cost at the baseline set last; absent for judge and shadow calls, without usage, and without a baseline';
+COMMENT ON COLUMN calls.baseline_usd IS 'USD the same tokens cost at the baseline set last, for a reply from the cache those it avoided; absent for judge and shadow calls, without usage, and without a baseline';
 COMMENT ON COLUMN calls.response_id IS 'the provider''s id of the reply';
 COMMENT ON COLUMN calls.finish_reasons IS 'why the reply ended, one per choice';
 COMMENT ON COLUMN calls.error_type IS 'kind of error; absent when there was none';
@@ -207,3 +245,7 @@ COMMENT ON COLUMN calls.budget_left_usd IS 'USD that were left of the budget whe
 COMMENT ON COLUMN calls.tickets_expected IS 'tickets still expected in the period when it was decided';
 COMMENT ON COLUMN calls.decision_reason IS 'why this arm, in words';
 COMMENT ON COLUMN calls.end_reason IS 'why it was voided or orphaned, in words';
+COMMENT ON COLUMN calls.source_call_id IS 'call whose reply was served from the cache; absent for others';
+COMMENT ON COLUMN calls.avoided_usd IS 'USD a reply from the cache would have cost; absent for others';
+COMMENT ON COLUMN calls.avoided_input_tokens IS 'tokens in that a reply from the cache avoided; never usage';
+COMMENT ON COLUMN calls.avoided_output_tokens IS 'tokens out that a reply from the cache avoided; never usage';
