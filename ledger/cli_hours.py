@@ -1,4 +1,4 @@
-"""The command that logs the freelancer's hours; a command group of the ledger beside ledger/cli.py."""
+"""The commands that log and list the freelancer's hours; a command group of the ledger beside ledger/cli.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from ledger.cli import PANEL, stamp, write
 from ledger.home import existing
-from ledger.output import DEFAULT_HOME, HomeOption, say
+from ledger.output import DEFAULT_HOME, Format, FormatOption, HomeOption, say, show
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 hours = typer.Typer(no_args_is_help=True, help="The freelancer's own hours, for the report's payback.")
@@ -42,3 +42,33 @@ def hours_log(
     )
     write(context, at, event)
     say(f"{event.hours} hours of {event.activity} on {event.worked_on} logged for {client_id}.")
+
+
+@hours.command("list")
+def hours_list(
+    client_id: Annotated[str | None, typer.Argument(help="Only this client.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    form: FormatOption = Format.table,
+) -> None:
+    """Every hour that was logged, in the order of its day."""
+    from ledger.events import HoursLogged  # noqa: PLC0415
+    from ledger.segments import read_all  # noqa: PLC0415
+
+    found = [event for event in read_all(existing(Path(home))) if isinstance(event, HoursLogged)]
+    rows = [
+        {
+            "client_id": event.subject,
+            "worked_on": event.worked_on,
+            "hours": event.hours,
+            "activity": event.activity,
+            "hourly_rate": event.hourly_rate,
+            "currency": event.currency,
+        }
+        for event in sorted(found, key=lambda event: (event.subject, event.worked_on, event.sequence or 0))
+        if client_id in (None, event.subject)
+    ]
+    show(
+        rows,
+        form,
+        empty="No hours yet. Log some: halfpenny hours log acme --hours 4 --what integration --on 2026-10-02",
+    )

@@ -308,6 +308,30 @@ class HoursLogged(Event, frozen=True, kw_only=True, omit_defaults=True, tag="hal
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] | None = None
 
 
+class BillImported(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.bill.imported.v1"):
+    """One line of the old bot's bills, from its provider's own export; `subject` is the line with its day.
+
+    Shapes: the last import that tells a day tells it whole. Units: `cost_usd` is absent in a usage export, which has
+    tokens; `tickets` were answered on that day, `tickets_per_month` in a whole month.
+    """
+
+    provider_name: Name
+    bill_kind: Literal["costs", "usage"]
+    bill_sha256: Digest
+    import_id: Name
+    starts_at: Moment
+    ends_at: Moment
+    bill_line: Name
+    project: Name | None = None
+    cost_usd: Usd | None = None
+    requests: Count | None = None
+    usage_input_tokens: Count | None = None
+    usage_output_tokens: Count | None = None
+    usage_cache_read_input_tokens: Count | None = None
+    tickets: Count | None = None
+    tickets_per_month: Count | None = None
+
+
 EVENTS: tuple[type[Event], ...] = (
     CallReserved,
     CallSettled,
@@ -332,5 +356,6 @@ EVENTS: tuple[type[Event], ...] = (
     MonthRestated,
     ReportDelivered,
     HoursLogged,
+    BillImported,
     *ROUTING,
 )

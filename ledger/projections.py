@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ledger import alarms, closings, hours, reuse, routing
+from ledger import alarms, closings, history, hours, reuse, routing
 from ledger import events as e
 from ledger.alarms import Warned
 from ledger.budgets import WHOLE, Account, period_named, zone
@@ -122,6 +122,7 @@ class State:
     closings: Closings = field(default_factory=Closings)
     claims: Claims = field(default_factory=Claims)
     warned: set[Warned] = field(default_factory=set)
+    bills: history.Bills = field(default_factory=history.Bills)
 
     def client(self, client_id: str) -> e.ClientAdded:
         """The client with this id. Errors: NotFound."""
@@ -331,6 +332,7 @@ _APPLY: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.ReportDelivered: closings.report_delivered,
     e.HoursLogged: _nothing,
     **dict.fromkeys(routing.ROUTING, _nothing),
+    e.BillImported: history.bill_imported,
 }
 
 
@@ -436,4 +438,5 @@ _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.ReportDelivered: closings.check_delivered,
     e.HoursLogged: hours.check_logged,
     **routing.CHECKS,
+    e.BillImported: history.check_imported,
 }

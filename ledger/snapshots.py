@@ -14,6 +14,7 @@ import msgspec
 from ledger import events as e
 from ledger.alarms import Warned
 from ledger.closings import Closings, delivery_of
+from ledger.history import Bills
 from ledger.prices import Price, PriceBook
 from ledger.projections import CallKey, Cap, Draft, Key, Running, Spend, SpendKey, State
 from ledger.reuse import Claim, Claims
@@ -62,6 +63,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     delivered: list[e.ReportDelivered]
     claims: list[Claim] = []
     warned: list[Warned] = []
+    bills: list[e.BillImported] = []
 
 
 _decoder = msgspec.json.Decoder(Snapshot)
@@ -95,6 +97,7 @@ def dump(state: State) -> bytes:
             delivered=list(state.closings.delivered.values()),
             claims=list(state.claims.by_key.values()),
             warned=sorted(state.warned),
+            bills=list(state.bills.lines()),
         )
     )
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
@@ -135,6 +138,9 @@ def _state(found: Snapshot) -> State:
     fx: dict[str, list[e.FxRecorded]] = {}
     for rate in found.fx:
         fx.setdefault(rate.subject, []).append(rate)
+    bills = Bills()
+    for line in found.bills:
+        bills.take(line)
     return State(
         position=found.position,
         clients={client.subject: client for client in found.clients},
@@ -173,4 +179,5 @@ def _state(found: Snapshot) -> State:
         ),
         claims=claims,
         warned=set(found.warned),
+        bills=bills,
     )

@@ -49,6 +49,7 @@ from reports.model import (
     sha256,
 )
 from reports.outlook import forecast, previous, work
+from reports.saving import with_interval
 from reports.sentence import sentence
 
 REST = "rest"  # of a day: everything that is no reply
@@ -62,16 +63,17 @@ def compose(
     lines = bill(facts.spend, facts.currency)
     lanes = _lanes(lines, facts)
     ways = methods(facts, lines)
-    totals = _totals(lines, facts, headline(ways))
-    quality = _quality(_added(row for _, row in facts.quality))
-    found = items(facts)
-    earlier = previous(facts, totals)
     local = zone(facts.client.zone)
     first, last = (
         facts.period.start.astimezone(local).date(),
         (facts.period.end - dt.timedelta(microseconds=1)).astimezone(local).date(),
     )
-    days, prices = _days(facts.spend, first, last, lanes), price_changes(facts)
+    days = _days(facts.spend, first, last, lanes)
+    totals = with_interval(_totals(lines, facts, headline(ways)), headline(ways), days, facts.currency)
+    quality = _quality(_added(row for _, row in facts.quality))
+    found = items(facts)
+    earlier = previous(facts, totals)
+    prices = price_changes(facts)
     said = sentence(totals, quality, Style(facts.currency.code, language), facts.baseline, earlier)
     return Report(
         client=Client(id=facts.client.client_id, name=legible(facts.client.name), zone=facts.client.zone),

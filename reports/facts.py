@@ -169,6 +169,19 @@ class ShadowRow(NamedTuple):
     tokens_out: int
 
 
+class HistoryRow(NamedTuple):
+    """One day of the old bot's bills. Units: exact USD, tokens; `cost` absent where a bill has tokens alone."""
+
+    day: dt.date
+    kind: str
+    cost: Decimal | None
+    tokens_in: int
+    cached: int
+    tokens_out: int
+    tickets: int | None
+    tickets_per_month: int | None
+
+
 class Chain(NamedTuple):
     """Where in the journal the month ends."""
 
@@ -206,3 +219,4 @@ class MonthFacts(NamedTuple):
     service: ServiceRow
     busiest: tuple[dt.datetime, int] | None
     shadow: tuple[ShadowRow, ...]
+    history: tuple[HistoryRow, ...]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from ledger.money import ZERO
 from reports.display import Style, legible, model_name
 from reports.model import Report
 
@@ -13,6 +16,7 @@ def notes(report: Report, style: Style) -> tuple[Note, ...]:
     say = style.say
     found = (
         ("baseline", _baseline(report, style)),
+        ("saving", say(f"method.saving.{report.totals.interval}") if report.totals.interval else ""),
         ("waterfall", say("method.waterfall.said") if report.steps else ""),
         ("spend", _spend(report, style)),
         ("estimates", _estimates(report, style)),
@@ -36,20 +40,54 @@ def _baseline(report: Report, style: Style) -> str:
     price, say = report.baseline, style.say
     if price is None:
         return say("method.baseline.none")
-    model = model_name(price.model)
-    left_out = report.unknowns.calls_without_baseline
-    omitted = " " + say("method.baseline.omitted", calls=style.plural(left_out, "call")) if left_out else ""
-    return (
-        say(
-            "method.baseline.said",
-            price=legible(price.price_id, 60),
-            input=style.rate(price.uncached_input),
-            cached=style.rate(price.cache_read),
-            output=style.rate(price.plain_output),
-            model=model,
-        )
-        + omitted
+    said = say(
+        "method.baseline.said",
+        price=legible(price.price_id, 60),
+        input=style.rate(price.uncached_input),
+        cached=style.rate(price.cache_read),
+        output=style.rate(price.plain_output),
     )
+    left_out = report.unknowns.calls_without_baseline
+    omitted = say("method.baseline.omitted", calls=style.plural(left_out, "call")) if left_out else ""
+    return " ".join(
+        filter(None, (said, *_measured(report, style, model_name(price.model)), _also(report, style), omitted))
+    )
+
+
+def _measured(report: Report, style: Style, model: str) -> Iterator[str]:
+    """How far the old model's own tokens are known, and what its old bills say."""
+    found = {one.name: one for one in report.methods}
+    shadow, history = found.get("shadow"), found.get("history")
+    if shadow is None or shadow.factor is None:
+        yield style.say("method.baseline.unmeasured", model=model)
+    else:
+        factor, low, high = map(style.number, shadow.factor)
+        yield style.say("method.baseline.measured", model=model, factor=factor, low=low, high=high)
+    if history is not None and history.first_day is not None and history.last_day is not None:
+        yield style.say(
+            "method.baseline.history",
+            first=style.full_day(history.first_day),
+            last=style.full_day(history.last_day),
+            each=style.money(history.per_ticket),
+            count=style.count(history.basis),
+        )
+
+
+def _also(report: Report, style: Style) -> str:
+    """What is in the baseline beside replies, by name, with its calls and its amount."""
+    say, parts = style.say, []
+    for kind in dict.fromkeys(line.kind for line in report.lines if line.kind != "reply"):
+        lines = [line for line in report.lines if line.kind == kind and line.baseline is not None]
+        if lines:
+            amount = sum((line.baseline for line in lines if line.baseline is not None), ZERO)
+            calls = style.plural(sum(line.calls for line in lines), "call")
+            parts.append(say("method.baseline.part", what=say(f"line.{kind}"), calls=calls, amount=style.money(amount)))
+    repriced = next((one for one in report.methods if one.name == "repriced"), None)
+    if repriced is not None and repriced.discounted is not None and repriced.undiscounted == repriced.amount:
+        read = sum(line.tokens.cache_read for line in report.lines if line.baseline is not None)
+        off = style.money(repriced.amount - repriced.discounted)
+        parts.append(say("method.baseline.cached", tokens=style.tokens(read), amount=off))
+    return say("method.baseline.also", parts="; ".join(parts)) if parts else ""
 
 
 def _spend(report: Report, style: Style) -> str:

@@ -252,15 +252,22 @@ class Work(Struct, frozen=True, kw_only=True):
 class Method(Struct, frozen=True, kw_only=True):
     """The baseline by one method, with its 95 % interval where one can be had.
 
-    Shapes: `discounted` the same with the old model's cached-input discount; `basis` how many tickets, or paired runs, it rests on.
+    Shapes: no interval where nothing is drawn; `discounted` and `undiscounted` with and without a discount on cached input, one of
+    which is the amount; `basis` how many calls, old tickets, or tickets run again it rests on; `factor` with its interval, what
+    the tickets really cost the old model over what their tokens would; `per_ticket` and the days (inclusive) of old bills.
     """
 
     name: Literal["repriced", "history", "shadow"]
     amount: Decimal
     low: Decimal | None
     high: Decimal | None
-    discounted: Decimal | None
     basis: int
+    discounted: Decimal | None = None
+    undiscounted: Decimal | None = None
+    factor: tuple[Decimal, ...] | None = None
+    per_ticket: Decimal | None = None
+    first_day: dt.date | None = None
+    last_day: dt.date | None = None
 
 
 class Invoice(Struct, frozen=True, kw_only=True):
@@ -284,7 +291,8 @@ class Change(Struct, frozen=True, kw_only=True):
 class Totals(Struct, frozen=True, kw_only=True):
     """The headline. `spend` is the sum of printed lines, `baseline` by the method that is the headline's, `saved` their difference.
 
-    Shapes: `baseline_usd` is always that of the repriced lines, exact.
+    Shapes: `baseline_usd` is always that of the repriced lines, exact. The 95 % interval of `saved` is the headline method's or, where
+    that has none, the one over days (`interval` says which); absent when neither can be had.
     """
 
     tickets: int
@@ -296,6 +304,11 @@ class Totals(Struct, frozen=True, kw_only=True):
     baseline: Decimal | None
     saved: Decimal | None
     saved_share: Decimal | None
+    saved_low: Decimal | None = None
+    saved_high: Decimal | None = None
+    saved_share_low: Decimal | None = None
+    saved_share_high: Decimal | None = None
+    interval: Literal["method", "days"] | None = None
 
 
 class Reply(Struct, frozen=True, kw_only=True):

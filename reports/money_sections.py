@@ -134,7 +134,9 @@ def _amounts(baseline: Decimal | None, spend: Decimal, style: Style, is_compared
 def _methods(report: Report, style: Style) -> Block:
     say, rows = style.say, []
     for one in report.methods:
-        interval = "–" if one.low is None or one.high is None else f"{style.money(one.low)} – {style.money(one.high)}"
+        interval = say(f"baseline.{one.name}.exact")
+        if one.low is not None and one.high is not None:
+            interval = f"{style.money(one.low)} – {style.money(one.high)}"
         rows.append(
             Row(
                 (
@@ -142,6 +144,7 @@ def _methods(report: Report, style: Style) -> Block:
                     style.money(one.amount),
                     interval,
                     "–" if one.discounted is None else style.money(one.discounted),
+                    "–" if one.undiscounted is None else style.money(one.undiscounted),
                     say(f"baseline.{one.name}.basis", count=style.count(one.basis)),
                     say("baseline.headline") if one.name == report.baseline_method else "",
                 ),
@@ -150,7 +153,7 @@ def _methods(report: Report, style: Style) -> Block:
         )
     caption = say("baseline.caption")
     return Block(
-        "table", head=say.listed("baseline.head"), rows=tuple(rows), texts=(0, 4, 5), wide=(0, 4), caption=caption
+        "table", head=say.listed("baseline.head"), rows=tuple(rows), texts=(0, 5, 6), wide=(0, 5), caption=caption
     )
 
 

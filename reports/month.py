@@ -21,6 +21,7 @@ from reports.facts import (
     Chain,
     ClientRow,
     EditRow,
+    HistoryRow,
     HoursRow,
     InvoiceRow,
     LatencyRow,
@@ -92,6 +93,7 @@ def _read(warehouse: Warehouse, client_id: str, name: str) -> MonthFacts:
         shadow=()
         if baseline is None
         else tuple(map(ShadowRow._make, warehouse.rows("shadow", model=baseline.model, **who))),
+        history=tuple(map(HistoryRow._make, warehouse.rows("history", client=client_id))),
         busiest=next(((row[0], row[1]) for row in warehouse.rows("busiest", zone=client.zone, **who)), None),
     )
 

@@ -104,7 +104,10 @@ def _saved_tile(report: Report, style: Style) -> Tile:
     saved, share, say = report.totals.saved, report.totals.saved_share, style.say
     if saved is None or share is None:
         return Tile(say("tile.saved"), style.unknown, say("tile.nothing_to_compare"))
-    return Tile(say("tile.saved"), style.percent(share), style.money(saved), "good" if saved > 0 else "bad")
+    note, span = style.money(saved), style.span(report.totals.saved_share_low, report.totals.saved_share_high)
+    if report.totals.interval is not None:
+        note = say("tile.saved_interval", amount=note, span=span)
+    return Tile(say("tile.saved"), style.percent(share), note, "good" if saved > 0 else "bad")
 
 
 def _reply_tile(report: Report, style: Style) -> Tile:

@@ -44,7 +44,9 @@ def _saved(totals: Totals, style: Style, baseline: Price | None) -> tuple[Part, 
     before = style.say("headline.before", model=model_name(baseline.model), amount=style.money(totals.baseline))
     if totals.saved > 0:
         amount = f"{style.money(totals.saved)} ({style.percent(totals.saved_share)})"
-        return ((before, False), *parts(_template(style, "headline.saved"), amount=amount))
+        is_sure = totals.saved_low is None or totals.saved_low > 0
+        template = _template(style, "headline.saved" if is_sure else "headline.saved_unsure")
+        return ((before, False), *parts(template, amount=amount))
     if totals.saved < 0:
         return ((before, False), (style.say("headline.lost", amount=style.money(-totals.saved)), False))
     return ((before, False), (style.say("headline.even"), False))

@@ -96,6 +96,8 @@ REFUSED: tuple[tuple[str, int, str], ...] = (
     ("demo --home {home}", 2, "exists and is not a demo's"),
     ("demo --home {none} --month 2025-13", 2, "'2025-13' is not a month"),
     ("hours log --nonsense", 2, "--nonsense"),
+    ("hours list --nonsense", 2, "--nonsense"),
+    ("import openai {none} --client acme --home {home}", 1, "Name the export you downloaded"),
     ("reconcile --nonsense", 2, "--nonsense"),
     ("report send --nonsense", 2, "--nonsense"),
     ("report diff --nonsense", 2, "--nonsense"),

@@ -16,6 +16,7 @@ from ledger.projections import State, replay
 from ledger.store import Ledger
 from reports.warehouse import asked
 from tests.made_home import EPOCH, Book
+from tests.running import commanded
 
 NOW = datetime(2025, 10, 3, tzinfo=UTC)
 
@@ -108,3 +109,22 @@ def test_the_command_logs_them(tmp_path: Path) -> None:
         "SELECT subject, hours, activity, hourly_rate, currency FROM events WHERE type = 'halfpenny.hours.logged.v1'",
     )
     assert [str(value) for value in row.values()] == ["acme", "4.000000000000", "integration", "80.000000000000", "EUR"]
+
+
+def test_the_list_has_every_hour_in_the_order_of_its_day(tmp_path: Path) -> None:
+    home = create(tmp_path / "home", "").path
+    ledger = Ledger.open(home, clock=lambda: EPOCH)
+    book = Book()
+    book.client()
+    ledger.append_now(*book.events)
+    for place, (day, hours) in enumerate((("2025-10-08", "8"), ("2025-10-02", "4"))):
+        fields = {"hours": hours, "activity": "work", "on": day, "rate": None}
+        ledger.append_now(hours_logged(ledger.state, "acme", event_id=f"h{place}", now=EPOCH, **fields))
+    ledger.close()
+
+    listed = commanded("hours", "list", "acme", "--home", str(home), "--format", "csv")
+
+    rows = listed.out.splitlines()
+    assert rows[0].startswith("client_id,worked_on,hours,activity")
+    assert [row.split(",")[1:3] for row in rows[1:]] == [["2025-10-02", "4"], ["2025-10-08", "8"]]
+    assert commanded("hours", "list", "nobody", "--home", str(home), "--format", "csv").out.count("\n") <= 1
