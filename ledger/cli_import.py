@@ -101,7 +101,7 @@ def _tell(bill: Bill, found: Planned, client_id: str) -> None:
         f"{bill.name}: {bill.kind} from {first:%Y-%m-%d} until {last:%Y-%m-%d}{amount}. For {client_id}: {found.days} new days, "
         f"{found.replaced} told anew, {found.known} known as they are."
     )
-    if all(line.tickets is None for line in bill.lines) and not any(e.tickets_per_month for e in found.events):
+    if all(line.tickets is None for line in bill.lines) and not any(e.monthly_tickets for e in found.events):
         say(
             "How many tickets the old bot answered is not known, so no cost per ticket follows from it. Import it again with"
         )

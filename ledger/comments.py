@@ -169,7 +169,7 @@ COLUMNS: Mapping[str, str] = {
     "project": "The project of the old account that a bill's line is of; NULL where the bill does not say.",
     "requests": "How many requests a line of an old bill counts; count.",
     "tickets": "How many tickets the old bot answered on the bill's day; count.",
-    "tickets_per_month": "How many tickets the old bot answered in a month; count.",
+    "monthly_tickets": "How many tickets the old bot answered in a month; count.",
     "hourly_rate": "What an hour is billed at, in currency; NULL when it is not billed by the hour.",
     "shares": "The arms' shares: of a policy that is set like standard=0.65, of a split that moved like complex/premium=0.42.",
     "target_edit_rate": "The edit rate that policy floor keeps replies under; 0..1.",

@@ -312,7 +312,7 @@ class BillImported(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ha
     """One line of the old bot's bills, from its provider's own export; `subject` is the line with its day.
 
     Shapes: the last import that tells a day tells it whole. Units: `cost_usd` is absent in a usage export, which has
-    tokens; `tickets` were answered on that day, `tickets_per_month` in a whole month.
+    tokens; `tickets` were answered on that day, `monthly_tickets` in a whole month.
     """
 
     provider_name: Name
@@ -329,7 +329,7 @@ class BillImported(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ha
     usage_output_tokens: Count | None = None
     usage_cache_read_input_tokens: Count | None = None
     tickets: Count | None = None
-    tickets_per_month: Count | None = None
+    monthly_tickets: Count | None = None
 
 
 EVENTS: tuple[type[Event], ...] = (

@@ -118,7 +118,7 @@ def _event(
         usage_output_tokens=line.output_tokens,
         usage_cache_read_input_tokens=line.cached_tokens,
         tickets=line.tickets,
-        tickets_per_month=tickets_per_month if line.tickets is None else None,
+        monthly_tickets=tickets_per_month if line.tickets is None else None,
     )
 
 

@@ -11,6 +11,7 @@ which is report.json (compose, model) -> words (page) and pictures -> html, pdf;
     items        line items, and their digest                 pure
     effects      baseline to spend, in steps                  pure
     baselines    the old bot's cost, by every method          pure
+    saving       how sure the saving is                       pure
     happenings   what moved the money                         pure
     outlook      the months beside it; payback                pure
     compose      facts -> report                              pure

@@ -126,9 +126,9 @@ def _tickets(row: HistoryRow) -> Decimal | None:
     """A month's tickets spread over its days, where they were not told by day."""
     if row.tickets is not None:
         return Decimal(row.tickets)
-    if row.tickets_per_month is None:
+    if row.monthly_tickets is None:
         return None
-    return divided(Decimal(row.tickets_per_month), Decimal(calendar.monthrange(row.day.year, row.day.month)[1]))
+    return divided(Decimal(row.monthly_tickets), Decimal(calendar.monthrange(row.day.year, row.day.month)[1]))
 
 
 def _cost(row: HistoryRow, baseline: Price) -> Decimal:

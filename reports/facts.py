@@ -179,7 +179,7 @@ class HistoryRow(NamedTuple):
     cached: int
     tokens_out: int
     tickets: int | None
-    tickets_per_month: int | None
+    monthly_tickets: int | None
 
 
 class Chain(NamedTuple):

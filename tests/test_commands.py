@@ -97,7 +97,7 @@ REFUSED: tuple[tuple[str, int, str], ...] = (
     ("demo --home {none} --month 2025-13", 2, "'2025-13' is not a month"),
     ("hours log --nonsense", 2, "--nonsense"),
     ("hours list --nonsense", 2, "--nonsense"),
-    ("import openai {none} --client acme --home {home}", 1, "Name the export you downloaded"),
+    ("import openai {none} --client acme --home {home}", 2, "Name the export you downloaded"),
     ("reconcile --nonsense", 2, "--nonsense"),
     ("report send --nonsense", 2, "--nonsense"),
     ("report diff --nonsense", 2, "--nonsense"),

@@ -87,7 +87,7 @@ def test_a_months_tickets_are_spread_over_its_days_and_a_day_of_nothing_counts(t
     replies(b, 20)
     for day in range(31):
         at = datetime(2025, 8, 1, tzinfo=UTC) + timedelta(days=day)
-        bill(b, at, cost_usd="2" if day % 2 else "0", tickets_per_month=300)
+        bill(b, at, cost_usd="2" if day % 2 else "0", monthly_tickets=300)
 
     history = report(tmp_path, b).methods[1]
 

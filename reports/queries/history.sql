@@ -3,7 +3,7 @@
 WITH lines AS (
     SELECT
         starts_at, bill_kind, import_id, cost_usd, usage_input_tokens, usage_cache_read_input_tokens, usage_output_tokens,
-        tickets, tickets_per_month, sequence
+        tickets, monthly_tickets, sequence
     FROM events WHERE type = 'halfpenny.bill.imported.v1' AND client_id = $client
 ),
 last AS (
@@ -18,7 +18,7 @@ buckets AS (
         sum(usage_cache_read_input_tokens) AS cached,
         sum(usage_output_tokens) AS tokens_out,
         max(tickets) AS tickets,
-        max(tickets_per_month) AS tickets_per_month
+        max(monthly_tickets) AS monthly_tickets
     FROM lines JOIN last USING (starts_at, bill_kind, import_id)
     GROUP BY starts_at, bill_kind
 )
@@ -30,5 +30,5 @@ SELECT
     coalesce(sum(cached), 0)::BIGINT,
     coalesce(sum(tokens_out), 0)::BIGINT,
     max(tickets),
-    max(tickets_per_month)
+    max(monthly_tickets)
 FROM buckets GROUP BY day, bill_kind ORDER BY day, bill_kind;
