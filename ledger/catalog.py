@@ -14,15 +14,39 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Protocol
 
 import duckdb
 
 from ledger import comments, rows, tail
 from ledger.disk import REAL, TEMPORARY, Disk, adopt, discard, write_all
+from ledger.errors import LedgerError
 from ledger.home import Home
 from ledger.manifest import Manifest
 
 STORAGE_VERSION = "v1.0.0"
+
+
+class Publish(Protocol):
+    """How views come to be in force; see `publish`."""
+
+    def __call__(
+        self,
+        home: Home,
+        manifest: Manifest,
+        journals: Sequence[int],
+        *,
+        now: datetime,
+        damaged: Collection[str],
+        disk: Disk,
+    ) -> None: ...
+
+
+class NotPublished(LedgerError):
+    """DuckDB refused the new views; the ones in force stay."""
+
+    def __init__(self, home: Home, why: str) -> None:
+        super().__init__(f"{home.catalog} could not be made anew: {why}. Its events are safe; see halfpenny verify.")
 
 
 def publish(
@@ -37,7 +61,7 @@ def publish(
     """Swap in the views over the manifest's segments and these journal files, which must all be there.
 
     Shapes: `damaged` paths are left out of `events` and named in `meta`.
-    Errors: duckdb.Error for a view that does not bind or a segment without a footer; OSError. The views in force stay.
+    Errors: NotPublished for a view that does not bind or a segment without a footer; OSError. The views in force stay.
     """
     temporary = home.catalog.with_name(home.catalog.name + TEMPORARY)
     local = disk.local(temporary)
@@ -49,7 +73,10 @@ def publish(
         disk.close(handle)
     segments = [disk.local(home.path / segment.path) for segment in manifest.files if segment.path not in damaged]
     lines = [disk.local(tail.path_of(home, number)) for number in journals]
-    _execute(local, (*_events(segments, lines), *_meta(manifest, damaged, now)))
+    try:
+        _execute(local, (*_events(segments, lines), *_meta(manifest, damaged, now)))
+    except duckdb.Error as refused:
+        raise NotPublished(home, str(refused)) from None
     adopt(disk, temporary, home.catalog)
 
 

@@ -52,6 +52,8 @@ def _copy(select: str, target: Path) -> None:
             connection.execute(f"COPY ({select}) TO {rows.literal(str(target))} {_COPY}")
         except duckdb.InvalidInputException as refused:
             raise Damage(target, f"DuckDB could not read what was to be sealed ({refused})") from None
+        except duckdb.Error as refused:  # no memory, no room: nothing is wrong with the events
+            raise OSError(f"DuckDB could not write {target}: {refused}") from None
     target.chmod(0o600)
 
 

@@ -63,6 +63,8 @@ def recover(home: Home, disk: Disk, *, fold: Fold, now: datetime) -> Recovered:
     """
     disk.make_dir(home.journal)
     disk.make_dir(home.events)
+    for directory in (home.path, home.journal, home.events):
+        disk.sync_dir(directory)  # names a killed process gave are seen, and may not be durable yet
     if not _has_manifest(home, disk):
         begin(home, disk, now=now)
     manifest = manifests.load(home, disk)
@@ -97,7 +99,6 @@ def begin(home: Home, disk: Disk, *, now: datetime) -> None:
         raise Damage(home.manifest, "the file is missing, and there are events beside it")
     if not tail.numbers(home, disk):
         new_file(home, disk, 0)
-    disk.sync_dir(home.path)
     manifests.store(home, disk, Manifest(source=f"homes/{secrets.token_hex(4)}", published_at=now))
 
 

@@ -17,14 +17,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from ledger.disk import REAL, Disk
-from ledger.errors import Damage
 from ledger.home import Home
 
 NICENESS = 10
@@ -67,79 +66,21 @@ class Sealer(Protocol):
         ...
 
 
-def work(home: Home, command: Command, *, now: datetime, disk: Disk = REAL, on_sealed: Any = None) -> Answer:
-    """Carry out one command. Errors: none that the work can meet; they are the answer's trouble."""
-    # Imported here because the service imports this module and must not import DuckDB.
-    import duckdb  # noqa: PLC0415
-
-    from ledger import collection, recovery, segments, tail  # noqa: PLC0415
-    from ledger import manifest as manifests  # noqa: PLC0415
-
-    trouble: str | None = None
-    prepared: int | None = None
-    manifest = manifests.load(home, disk)
-    refusals = (Damage, OSError, duckdb.Error)
-    try:
-        if command.prepare is not None:
-            recovery.new_file(home, disk, command.prepare)
-        manifest = segments.seal(home, command.seal_up_to, now=now, disk=disk, on_sealed=on_sealed)
-    except refusals as refused:
-        trouble = str(refused)
-        manifest = manifests.load(home, disk)
-    try:
-        # Also after a seal that failed: the next file must be listed before an event goes into it.
-        found = tail.tail_numbers(home, disk, manifest)
-        out = _published(home, manifest, now=now, disk=disk)
-        prepared = command.prepare if command.prepare in found else None
-        if out:
-            trouble = trouble or f"{', '.join(out)} is damaged and left out of the views"
-        if trouble is None and command.prepare is None:
-            merged = segments.compact(home, now=now, disk=disk)
-            if merged.generation != manifest.generation:
-                manifest = merged
-                _published(home, manifest, now=now, disk=disk)
-        manifest = collection.collect(home, now=now, grace=timedelta(seconds=command.grace_seconds), disk=disk)
-    except refusals as refused:
-        trouble = trouble or str(refused)
-    return Answer(
-        generation=manifest.generation,
-        sealed_up_to=manifest.sealed_up_to,
-        prepared=prepared,
-        waiting=len(manifest.replaced),
-        trouble=trouble,
-    )
-
-
-def _published(home: Home, manifest: Any, *, now: datetime, disk: Disk) -> tuple[str, ...]:
-    """Publish the views, without the segments that are damaged; which those are."""
-    import duckdb  # noqa: PLC0415
-
-    from ledger import catalog, segments, tail  # noqa: PLC0415
-
-    found = tail.tail_numbers(home, disk, manifest)
-    out = segments.damaged(home, disk, manifest, is_thorough=False)
-    try:
-        catalog.publish(home, manifest, found, now=now, damaged=out, disk=disk)
-    except duckdb.Error:
-        # One that DuckDB cannot open; which one, only the sums say.
-        worse = segments.damaged(home, disk, manifest, is_thorough=True)
-        if worse == out:
-            raise
-        out = worse
-        catalog.publish(home, manifest, found, now=now, damaged=out, disk=disk)
-    return out
-
-
 class Inline:
     """The work done in this process."""
 
     def __init__(
         self, home: Home, *, clock: Callable[[], datetime], disk: Disk = REAL, on_sealed: str | None = None
     ) -> None:
-        self._home, self._clock, self._disk, self._hook = home, clock, disk, hook(on_sealed)
+        # Imported here because the service imports this module and must not import DuckDB.
+        from ledger.scrub import COMMAND_BYTES, Scrub  # noqa: PLC0415
+        from ledger.upkeep import Tools, work  # noqa: PLC0415
+
+        self._home, self._clock, self._work = home, clock, work
+        self._tools = Tools(disk=disk, on_sealed=hook(on_sealed), scrub=Scrub(COMMAND_BYTES))
 
     def run(self, command: Command) -> Answer:
-        return work(self._home, command, now=self._clock(), disk=self._disk, on_sealed=self._hook)
+        return self._work(self._home, command, self._tools, now=self._clock())
 
     def close(self) -> None:
         return
@@ -232,11 +173,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then closes the pipe
     _die_with(asked.parent)
     os.nice(NICENESS)
-    home = Home(asked.home)
-    on_sealed = hook(asked.on_sealed)
+    from ledger.upkeep import Tools, work  # noqa: PLC0415 - DuckDB, once the parent knows that this child is there
+
+    home, tools = Home(asked.home), Tools(on_sealed=hook(asked.on_sealed))
     for line in sys.stdin.buffer:
         command = msgspec.json.decode(line, type=Command)
-        answer = work(home, command, now=datetime.now(UTC), on_sealed=on_sealed)
+        answer = work(home, command, tools, now=datetime.now(UTC))
         sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
         sys.stdout.buffer.flush()
 

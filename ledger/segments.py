@@ -32,7 +32,7 @@ FAN_OUT = 10  # how many small neighbours become one
 MAX_ROWS = 2_000_000  # of a compacted segment: about half a minute of rereading in the child
 CROWDED = 200  # files; from here on months are no reason to keep neighbours apart
 
-OnSealed = Callable[[Home, Iterable[Event], Position], None]
+OnSealed = Callable[[Home, Disk, Iterable[Event], Position], None]
 """Called after each seal counts, with its events in order and the position after them. A crash may come before it,
 so what it keeps may lag by any number of seals: look at the first event's sequence, and `read_all(home, after=…)`."""
 
@@ -99,7 +99,7 @@ def seal(
         manifest = manifests.replacing(manifest, now=now, files=files, sealed_up_to=batch[-1], left=left)
         manifests.store(home, disk, manifest)
         if segment is not None and on_sealed is not None:
-            on_sealed(home, form.read(disk.local(home.path / segment.path)), segment.end)
+            on_sealed(home, disk, form.read(disk.local(home.path / segment.path)), segment.end)
     return manifest
 
 
@@ -178,24 +178,6 @@ def check(home: Home, disk: Disk, segment: Segment) -> None:
         raise Damage(
             home.path / segment.path, f"its SHA-256 is {found} ({size} bytes), the manifest says {segment.sha256}"
         )
-
-
-def damaged(home: Home, disk: Disk, manifest: Manifest, *, is_thorough: bool) -> tuple[str, ...]:
-    """The segments that are not what was sealed: by their length or, if `is_thorough`, by SHA-256 too. Shapes: paths in HOME."""
-    return tuple(
-        segment.path for segment in manifest.files if not _is_whole(home, disk, segment, is_thorough=is_thorough)
-    )
-
-
-def _is_whole(home: Home, disk: Disk, segment: Segment, *, is_thorough: bool) -> bool:
-    try:
-        if disk.size(home.path / segment.path) != segment.bytes:
-            return False
-        if is_thorough:
-            check(home, disk, segment)
-    except (Damage, FileNotFoundError):
-        return False
-    return True
 
 
 def read_segment(home: Home, disk: Disk, segment: Segment, form: Form = PARQUET) -> Iterator[Event]:

@@ -6,10 +6,11 @@ takes half the time; a test holds the two equal.
 
 from __future__ import annotations
 
-import zlib
+from binascii import hexlify
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from zlib import crc32
 
 from ledger.manifest import Position
 
@@ -22,13 +23,13 @@ def stamped_group(
     begins = b',"source":"%b","sequence":' % source.encode()
     moment = recorded_at.astimezone(UTC).isoformat(timespec="microseconds")[:-6]
     ends = b',"recorded_at":"%bZ"' % moment.encode()
-    last_hex = last.hex().encode()
+    last_hex = hexlify(last)
     parts: list[bytes] = []
     for body in bodies:
         sequence += 1
         hashed = b"%b%b%d%b" % (body[:-1], begins, sequence, ends)
         last = sha256(last + hashed).digest()[:16]
-        prev_hex, last_hex = last_hex, last.hex().encode()
+        prev_hex, last_hex = last_hex, hexlify(last)
         links = b',"prev":"%b","hash":"%b"' % (prev_hex, last_hex)
-        parts += (hashed, links, b',"crc":"%08x"}\n' % zlib.crc32(links, zlib.crc32(hashed)))
+        parts += (hashed, b'%b,"crc":"%08x"}\n' % (links, crc32(links, crc32(hashed))))
     return b"".join(parts), Position(sequence, last)

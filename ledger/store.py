@@ -15,7 +15,7 @@ from typing import Protocol, Self
 from uuid_utils.compat import uuid7
 
 from ledger import bodies, snapshots
-from ledger.disk import REAL, publish
+from ledger.disk import REAL, Disk, publish
 from ledger.errors import InvalidInput
 from ledger.events import CallOrphaned, CallReserved, Event
 from ledger.home import Home, existing
@@ -221,15 +221,15 @@ def _catch_up(home: Home, manifest: Manifest, folds: Sequence[Fold]) -> None:
             fold_once(folds, event)
 
 
-def sealed_state(home: Home, manifest: Manifest) -> State:
+def sealed_state(home: Home, manifest: Manifest, disk: Disk = REAL) -> State:
     """The state after all sealed events: the snapshot, and whatever it lacks. Errors: Damage."""
-    state = load_snapshot(home) or State()
+    state = load_snapshot(home, disk) or State()
     if state.position >= manifest.end.sequence:
         return state
     # Imported here because reading Parquet takes pyarrow, which a start with a fresh snapshot need not load.
     from ledger.segments import read_sealed  # noqa: PLC0415
 
-    return replay(read_sealed(home, manifest, after=state.position), state)
+    return replay(read_sealed(home, manifest, disk=disk, after=state.position), state)
 
 
 def read_state(home: Home) -> State:
@@ -240,15 +240,15 @@ def read_state(home: Home) -> State:
     return replay(read_all(home, after=state.position), state)
 
 
-def load_snapshot(home: Home) -> State | None:
+def load_snapshot(home: Home, disk: Disk = REAL) -> State | None:
     """The state last kept, or None when there is none that can be taken."""
     try:
-        return snapshots.load(home.snapshot.read_bytes())
+        return snapshots.load(disk.read(home.snapshot))
     except FileNotFoundError:
         return None
 
 
-def keep_snapshot(home: Home, events: Iterable[Event], position: Position) -> None:
+def keep_snapshot(home: Home, disk: Disk, events: Iterable[Event], position: Position) -> None:
     """Keep the state at a seal: the last one kept, and the events since.
 
     Shapes: called after each seal with its events; one kept before an earlier seal is made up from the segments.
@@ -256,7 +256,7 @@ def keep_snapshot(home: Home, events: Iterable[Event], position: Position) -> No
     from ledger import manifest as manifests  # noqa: PLC0415
     from ledger.segments import read_sealed  # noqa: PLC0415
 
-    state = load_snapshot(home) or State()
+    state = load_snapshot(home, disk) or State()
     waiting = iter(events)
     first = next(waiting, None)
     if first is None or state.position >= position.sequence:
@@ -265,8 +265,8 @@ def keep_snapshot(home: Home, events: Iterable[Event], position: Position) -> No
         apply(state, first)
         replay(waiting, state)
     else:
-        replay(read_sealed(home, manifests.load(home, REAL), after=state.position), state)
-    publish(REAL, home.snapshot, snapshots.dump(state))
+        replay(read_sealed(home, manifests.load(home, disk), disk=disk, after=state.position), state)
+    publish(disk, home.snapshot, snapshots.dump(state))
 
 
 def rebuild(home: Home, clock: Callable[[], datetime]) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -43,6 +44,9 @@ class FileEnd:
     is_terminated: bool
 
 
+@lru_cache(
+    maxsize=1024
+)  # a start asks for the same few again and again, and joining paths is what it would spend its time on
 def path_of(home: Home, number: int) -> Path:
     """The journal file of this number."""
     return home.journal / f"{number:010d}{SUFFIX}"

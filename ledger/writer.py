@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Self
+from typing import Protocol, Self
 
 from ledger.disk import REAL, Disk
 from ledger.errors import HomeNotWritable, LedgerError, WriteFailed
@@ -22,6 +22,7 @@ from ledger.sealer import Answer, Child, Command, Inline, Sealer
 
 RETRY_S = 5.0
 TICK_S = 60.0  # how often files in their grace are looked at when nothing else happens
+SCRUB_S = 3600.0  # how often an idle service publishes, which scrubs segments; see scrub.TURNS_A_DAY
 WORTH_SEALING_FILES = 32  # a short command leaves its few events in the journal until this many files wait
 WORTH_SEALING_EVENTS = 20_000
 TIMEOUT_S = 120.0  # for a first publish, or a seal somebody waits for
@@ -43,6 +44,16 @@ class NotSealed(LedgerError):
 def now_utc() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
+
+
+class Preparer(Protocol):
+    """What beginning needs of a Keeper."""
+
+    on_prepared: Callable[[int], None] | None
+
+    def want(self, *, seal_up_to: int = -1, prepare: int | None = None) -> None: ...
+
+    def wait_prepared(self, number: int) -> str | None: ...
 
 
 class Keeper:
@@ -104,7 +115,7 @@ class Keeper:
                 self._changed.wait_for(lambda: self._is_closing or not self._is_stuck, RETRY_S)
             else:
                 is_watching = self._waiting or self.trouble is not None
-                tick = min(TICK_S, self._limits.grace_seconds) if is_watching else None
+                tick = min(TICK_S, self._limits.grace_seconds) if is_watching else SCRUB_S
                 self._changed.wait_for(self._has_work, tick)
             if self._is_closing:
                 return None
@@ -180,7 +191,7 @@ class Writer:
         )  # imports DuckDB while this thread recovers and folds
         try:
             recovered = recover(home, disk, fold=fold, now=clock())
-            journal = _begun(home, recovered, keeper, clock=clock, limits=limits, on_failure=on_failure, disk=disk)
+            journal = begun(home, recovered, keeper, clock=clock, limits=limits, on_failure=on_failure, disk=disk)
         except BaseException as refused:
             keeper.close()
             lock.release()
@@ -230,16 +241,18 @@ class Writer:
             self.lock.release()
 
 
-def _begun(
+def begun(
     home: Home,
     recovered: Recovered,
-    keeper: Keeper,
+    keeper: Preparer,
     *,
     clock: Clock,
     limits: Limits,
     on_failure: OnFailure | None,
     disk: Disk,
+    is_threaded: bool = True,
 ) -> Journal:
+    """The journal on a new file, which is listed before it is written, and the next one ready. Errors: HomeNotWritable, OSError."""
     number = recovered.next_file
     new_file(home, disk, number)
     trouble = keeper.wait_prepared(number + 1)
@@ -255,6 +268,7 @@ def _begun(
         disk=disk,
         on_full=lambda left: keeper.want(seal_up_to=left, prepare=left + 2),
         on_failure=on_failure,
+        is_threaded=is_threaded,
     )
     keeper.on_prepared = journal.offer
     journal.offer(number + 1)

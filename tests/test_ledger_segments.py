@@ -12,7 +12,7 @@ import pytest
 
 from ledger import bodies, collection, parquet, segments
 from ledger import manifest as manifests
-from ledger.disk import REAL
+from ledger.disk import REAL, Disk
 from ledger.errors import Damage
 from ledger.events import BudgetSet, CallReserved, DraftEdited, Event
 from ledger.home import Home
@@ -150,7 +150,7 @@ def test_many_files_are_sealed_in_batches_of_bounded_size(tmp_path: Path) -> Non
 def test_the_hook_sees_each_seal_once_it_counts(tmp_path: Path) -> None:
     seen: list[tuple[list[str], Position, int]] = []
 
-    def on_sealed(home: Home, events: Iterator[Event], position: Position) -> None:
+    def on_sealed(home: Home, disk: Disk, events: Iterator[Event], position: Position) -> None:
         seen.append(([event.id for event in events], position, len(manifests.load(home, REAL).files)))
 
     home = wrote(tmp_path / "home", range(2), range(2, 3))
