@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ledger.afterwards import CallCorrected, HeadSigned, MonthAdjusted, PriceCorrected, SubjectErased
 from ledger.call_events import (
     CallCached,
     CallClaimed,
@@ -56,6 +57,7 @@ __all__ = (
     "STAMPS",
     "CallCached",
     "CallClaimed",
+    "CallCorrected",
     "CallEvent",
     "CallOrphaned",
     "CallRefused",
@@ -69,11 +71,14 @@ __all__ = (
     "Event",
     "Figure",
     "Hash",
+    "HeadSigned",
     "Moment",
     "Month",
+    "MonthAdjusted",
     "Name",
     "Outcome",
     "PolicySet",
+    "PriceCorrected",
     "Purpose",
     "Rate",
     "Role",
@@ -81,6 +86,7 @@ __all__ = (
     "Seconds",
     "Share",
     "SplitShifted",
+    "SubjectErased",
     "TicketClass",
     "TicketDeferred",
     "UsageSource",
@@ -358,4 +364,9 @@ EVENTS: tuple[type[Event], ...] = (
     HoursLogged,
     BillImported,
     *ROUTING,
+    PriceCorrected,
+    CallCorrected,
+    MonthAdjusted,
+    HeadSigned,
+    SubjectErased,
 )

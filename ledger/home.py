@@ -55,6 +55,11 @@ class Home:
         return self.path / "snapshot.json"
 
     @property
+    def ids(self) -> Path:
+        """The directory of the derived files that know every sealed event's id."""
+        return self.path / "ids"
+
+    @property
     def lock(self) -> Path:
         """Locked by the one writer; holds the service's address."""
         return self.path / "LOCK"

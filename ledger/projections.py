@@ -13,16 +13,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ledger import alarms, closings, history, hours, reuse, routing
+from ledger import alarms, closings, corrections, history, hours, reuse, routing
 from ledger import events as e
 from ledger.alarms import Warned
 from ledger.budgets import WHOLE, Account, period_named, zone
 from ledger.closings import Closings
+from ledger.corrections import Corrections
 from ledger.errors import Conflict, InvalidInput, NotFound
 from ledger.listings import price_of
-from ledger.money import ZERO
 from ledger.prices import PriceBook
 from ledger.reuse import Claims
+from ledger.spending import Running, Spend, SpendKey, scopes
 from ledger.windows import EditWindow, LatencyWindow
 
 DRAFTS_KEPT = 50_000  # newest tickets an edit or a score may still name
@@ -62,41 +63,6 @@ class Cap(NamedTuple):
     hard: bool
 
 
-class SpendKey(NamedTuple):
-    """What spend is counted by; `model` is the one that was charged."""
-
-    client_id: str
-    period: str
-    purpose: str
-    model: str
-    arm: str | None
-    ticket_class: str | None
-
-
-@dataclass(slots=True)
-class Spend:
-    """Exact totals of settled attempts. `unmeasured` calls have no token counts; `estimated` ones cost their hold."""
-
-    calls: int = 0
-    estimated: int = 0
-    unmeasured: int = 0
-    input_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    cost_usd: Decimal = ZERO
-
-
-@dataclass(slots=True)
-class Running:
-    """What counts against one scope in one period. Units: exact USD."""
-
-    settled: Decimal = ZERO
-    held: Decimal = ZERO
-    orphaned: Decimal = ZERO
-
-
 @dataclass(slots=True)
 class State:
     """Everything folded; `position` is the sequence of the last event applied."""
@@ -123,6 +89,7 @@ class State:
     claims: Claims = field(default_factory=Claims)
     warned: set[Warned] = field(default_factory=set)
     bills: history.Bills = field(default_factory=history.Bills)
+    corrections: Corrections = field(default_factory=Corrections)
 
     def client(self, client_id: str) -> e.ClientAdded:
         """The client with this id. Errors: NotFound."""
@@ -150,8 +117,8 @@ class State:
     def accounts_for(self, client_id: str, key_id: str | None, period: str) -> tuple[Account, ...]:
         """Every account a call of this client and key counts against: whole, client, key."""
         zone_name = self.client(client_id).zone
-        scopes = _scopes(client_id, key_id)
-        return tuple(self.account(scope, scope_id, period, zone_name) for scope, scope_id in scopes)
+        found = scopes(client_id, key_id)
+        return tuple(self.account(scope, scope_id, period, zone_name) for scope, scope_id in found)
 
     def total(self, client_id: str, period: str) -> Spend:
         """All spend of a client in a period."""
@@ -178,16 +145,10 @@ def apply(state: State, event: e.Event) -> None:
         state.position = event.sequence
 
 
-def _scopes(client_id: str | None, key_id: str | None) -> tuple[tuple[str, str], ...]:
-    found: tuple[tuple[str, str], ...] = (("whole", ""),)
-    if client_id is not None:
-        found += (("client", client_id),)
-    return found if key_id is None else (*found, ("key", key_id))
-
-
 def _accounts(state: State, event: e.CallEvent) -> list[Running]:
-    scopes = _scopes(event.client_id, event.key_id)
-    return [state.running.setdefault((*scope, event.period), Running()) for scope in scopes]
+    return [
+        state.running.setdefault((*scope, event.period), Running()) for scope in scopes(event.client_id, event.key_id)
+    ]
 
 
 def _release(state: State, event: e.CallEvent, accounts: list[Running]) -> None:
@@ -333,6 +294,11 @@ _APPLY: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.HoursLogged: _nothing,
     **dict.fromkeys(routing.ROUTING, _nothing),
     e.BillImported: history.bill_imported,
+    e.PriceCorrected: corrections.price_corrected,
+    e.CallCorrected: corrections.call_corrected,
+    e.MonthAdjusted: corrections.month_adjusted,
+    e.HeadSigned: _nothing,
+    e.SubjectErased: _nothing,
 }
 
 
@@ -439,4 +405,6 @@ _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.HoursLogged: hours.check_logged,
     **routing.CHECKS,
     e.BillImported: history.check_imported,
+    e.CallCorrected: corrections.check_corrected,
+    e.MonthAdjusted: corrections.check_adjusted,
 }

@@ -14,13 +14,15 @@ import msgspec
 from ledger import events as e
 from ledger.alarms import Warned
 from ledger.closings import Closings, delivery_of
+from ledger.corrections import Corrections
 from ledger.history import Bills
 from ledger.prices import Price, PriceBook
-from ledger.projections import CallKey, Cap, Draft, Key, Running, Spend, SpendKey, State
+from ledger.projections import CallKey, Cap, Draft, Key, State
 from ledger.reuse import Claim, Claims
+from ledger.spending import Running, Spend, SpendKey
 from ledger.windows import WINDOW, EditWindow, LatencyWindow
 
-VERSION = 1
+VERSION = 2
 
 
 class Edits(msgspec.Struct, frozen=True, array_like=True):
@@ -64,6 +66,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     claims: list[Claim] = []
     warned: list[Warned] = []
     bills: list[e.BillImported] = []
+    correction: e.PriceCorrected | None = None
+    correction_missing: int = 0
 
 
 _decoder = msgspec.json.Decoder(Snapshot)
@@ -98,6 +102,8 @@ def dump(state: State) -> bytes:
             claims=list(state.claims.by_key.values()),
             warned=sorted(state.warned),
             bills=list(state.bills.lines()),
+            correction=state.corrections.head,
+            correction_missing=state.corrections.missing,
         )
     )
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
@@ -180,4 +186,5 @@ def _state(found: Snapshot) -> State:
         claims=claims,
         warned=set(found.warned),
         bills=bills,
+        corrections=Corrections(found.correction, found.correction_missing),
     )

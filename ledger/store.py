@@ -7,17 +7,18 @@ counts, and nobody has been told that it is durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, Self
 
 from uuid_utils.compat import uuid7
 
-from ledger import bodies, snapshots
+from ledger import bodies, ids, snapshots
 from ledger.disk import REAL, Disk, publish
 from ledger.errors import InvalidInput
-from ledger.events import CallOrphaned, CallReserved, Event
+from ledger.events import CallCorrected, CallOrphaned, CallReserved, Event, MonthAdjusted
 from ledger.home import Home, existing
 from ledger.journal import Limits, Pending
 from ledger.manifest import Manifest, Position
@@ -47,9 +48,12 @@ class Fold(Protocol):
 class Ledger:
     """A home open for writing, and the state folded from all of it, the last submitted event included."""
 
-    def __init__(self, writer: Writer, state: State, clock: Callable[[], datetime], folds: Sequence[Fold] = ()) -> None:
+    def __init__(
+        self, writer: Writer, state: State, known: ids.Known, clock: Callable[[], datetime], folds: Sequence[Fold] = ()
+    ) -> None:
         """Made by `open`."""
-        self._writer, self._clock, self._folds = writer, clock, folds
+        self._writer, self._known, self._clock, self._folds = writer, known, clock, folds
+        self._last: Pending | None = None
         self.state = state
 
     @classmethod
@@ -72,13 +76,19 @@ class Ledger:
         Errors: NotAHome, HomeInUse, HomeNotWritable, Damage.
         """
         home = existing(path)
-        state = State()
+        state, known = State(), ids.Known(home, lambda after: _read_all(home, after))
 
         def fold(manifest: Manifest) -> Take:
             nonlocal state
             state = sealed_state(home, manifest)
+            known.begin(manifest.end.sequence)
             _catch_up(home, manifest, folds)
-            return lambda event: _apply_once(state, folds, event)
+
+            def take(event: Event) -> None:
+                _apply_once(state, folds, event)
+                known.saw(event)
+
+            return take
 
         writer = Writer.open(
             home,
@@ -90,7 +100,7 @@ class Ledger:
             on_failure=on_failure,
             on_trouble=on_trouble,
         )
-        ledger = cls(writer, state, clock, folds)
+        ledger = cls(writer, state, known, clock, folds)
         ledger.append_now(*ledger.orphans())
         return ledger
 
@@ -117,19 +127,30 @@ class Ledger:
     def submit(self, *events: Event) -> Pending:
         """Check, place and fold events: all of them or none. Await the answer, or `wait()` for it, to have them durable.
 
-        Shapes: a reservation is submitted alone, since each must see the holds of those before it.
-        Errors: BudgetSpent, Conflict, NotFound, InvalidInput, and then nothing happened; WriteFailed.
+        Shapes: an event that the log has already, by id and body, is not recorded again and waits for what it was recorded
+        with; a reservation is submitted alone, since each must see the holds of those before it.
+        Errors: BudgetSpent, Conflict (also for an id that names another fact), NotFound, InvalidInput, and then nothing
+        happened; WriteFailed.
         """
+        encoded = [bodies.checked(event) for event in events]
+        fresh = self._known.fresh(events, encoded)
+        if len(fresh) < len(events):
+            events, encoded = tuple(events[index] for index in fresh), [encoded[index] for index in fresh]
+            if not events and self._last is not None:
+                return self._last  # later than what is repeated, or the same
         if len(events) > 1:
             _refuse_entangled(events)
         for event in events:
             check(self.state, event)
             for fold in self._folds:
                 fold.check(event)
-        pending = self._writer.submit([bodies.checked(event) for event in events])
-        for event in events:
+        pending = self._writer.submit(encoded)
+        if not events:
+            return pending
+        for event, body in zip(events, encoded, strict=True):
             apply(self.state, event)
-        self.state.position = pending.last
+            self._known.add(event, body)
+        self.state.position, self._last = pending.last, pending
         for fold in self._folds:
             for event in events:
                 fold.apply(event)
@@ -168,6 +189,8 @@ def _refuse_entangled(events: Iterable[Event]) -> None:
     for event in events:
         if isinstance(event, CallReserved):
             raise InvalidInput("A reservation is recorded alone: each must see the holds of those before it.")
+        if isinstance(event, CallCorrected | MonthAdjusted):
+            continue  # none is checked against another
         if (key := (type(event), event.subject)) in seen:
             raise InvalidInput(f"{event.subject!r} stands twice in one batch. Send the two one after the other.")
         seen.add(key)
@@ -248,11 +271,39 @@ def load_snapshot(home: Home, disk: Disk = REAL) -> State | None:
         return None
 
 
-def keep_snapshot(home: Home, disk: Disk, events: Iterable[Event], position: Position) -> None:
-    """Keep the state at a seal: the last one kept, and the events since.
+def _read_all(home: Home, after: int) -> Iterable[Event]:
+    # Imported here because it takes pyarrow, which only a rare question needs.
+    from ledger.segments import read_all  # noqa: PLC0415
 
-    Shapes: called after each seal with its events; one kept before an earlier seal is made up from the segments.
+    return read_all(home, after=after)
+
+
+def keep_snapshot(home: Home, disk: Disk, events: Iterable[Event], position: Position) -> None:
+    """Keep the state and the ids at a seal: what was kept last, and the events since.
+
+    Shapes: called after each seal with its events; what was kept before an earlier seal is made up from the segments.
     """
+    from ledger import manifest as manifests  # noqa: PLC0415
+    from ledger.segments import read_sealed  # noqa: PLC0415
+
+    records: list[bytes] = []
+
+    def recorded() -> Iterator[Event]:
+        for event in events:
+            records.append(ids.record_of(event))
+            yield event
+
+    passing = recorded()
+    _keep_state(home, disk, passing, position)
+    deque(passing, maxlen=0)  # what the state had no need to read
+    if ids.known_up_to(home, disk) + len(records) == position.sequence:
+        ids.keep(home, records, position.sequence - len(records) + 1, disk)
+    else:
+        manifest = manifests.load(home, disk)
+        ids.make(home, lambda after: read_sealed(home, manifest, disk=disk, after=after), position.sequence, disk)
+
+
+def _keep_state(home: Home, disk: Disk, events: Iterable[Event], position: Position) -> None:
     from ledger import manifest as manifests  # noqa: PLC0415
     from ledger.segments import read_sealed  # noqa: PLC0415
 
@@ -280,6 +331,8 @@ def rebuild(home: Home, clock: Callable[[], datetime]) -> int:
 
     def fold(manifest: Manifest) -> Take:
         replay(read_sealed(home, manifest), state)
+        ids.forget(home)
+        ids.make(home, lambda after: read_sealed(home, manifest, after=after), manifest.end.sequence)
         if state.position:
             publish(REAL, home.snapshot, snapshots.dump(state))
         else:

@@ -20,8 +20,8 @@ MAY_IMPORT = {"ledger": {"ledger"}, "router": {"router", "ledger"}, "reports": {
 OURS = {*ROOMS, DOOR, "bench", "tests"}
 
 PURE = {
-    "ledger": "money usage prices charges budgets envelope call_events events routing codec windows projections errors hours "
-    "closings invoices reconciliation listings reuse alarms bills history",
+    "ledger": "money usage prices charges budgets envelope afterwards call_events events routing codec windows spending corrections projections errors "
+    "hours closings invoices reconciliation listings reuse alarms bills history",
     "router": "policy aggregates costs pace forecast gains classify split demo_tickets simulation seeded reply_prose simulator_wire",
     "reports": "model figures schedule difference",
 }

@@ -22,7 +22,7 @@ from reports.warehouse import commented_views
 from tests.made_home import EPOCH, FLASH, LARGE, MEDIUM, Book, demo_month, write_home
 
 NOON = datetime(2025, 10, 3, 10, tzinfo=UTC)
-VIEWS = ("calls", "tickets", "edits", "daily_spend", "savings", "quality", "budgets", "prices")
+VIEWS = ("corrections", "calls", "tickets", "edits", "daily_spend", "savings", "quality", "budgets", "prices")
 
 
 def ask(home: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:

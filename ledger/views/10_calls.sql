@@ -2,7 +2,8 @@
 -- Grain:  (call_id, attempt). A call that was refused was never made and is not here; see events.
 -- Units:  USD exact, DECIMAL(18,12); tokens are counts, each in exactly one bucket; seconds with six decimals.
 -- Zone:   moments are UTC instants; local_date is the day in the client's own zone.
--- Source: call.reserved with what ended it: call.settled, call.voided or call.orphaned; call.cached; baseline.set; client.added.
+-- Source: call.reserved with what ended it: call.settled, call.voided or call.orphaned; call.cached; corrections; baseline.set; client.added.
+-- cost_usd is as now known; billed_usd is as billed, and the two differ only where a price came after the fact.
 CREATE OR REPLACE VIEW calls AS
 WITH baseline AS (
     SELECT
@@ -34,7 +35,7 @@ attempts AS (
         r.request_model,
         s.response_model,
         coalesce(s.response_model, r.request_model) AS model,
-        coalesce(s.price_id, r.price_id) AS price_id,
+        coalesce(k.price_id, s.price_id, r.price_id) AS price_id,
         coalesce(s.reserved_at, r.time) AS reserved_at,
         coalesce(s.time, v.time, o.time) AS ended_at,
         s.duration_s,
@@ -46,7 +47,8 @@ attempts AS (
         r.input_bytes,
         r.max_output_tokens,
         r.hold_usd,
-        s.cost_usd,
+        coalesce(k.cost_usd, s.cost_usd) AS cost_usd,
+        s.cost_usd AS billed_usd,
         s.usage_source,
         s.usage_anomaly,
         CASE WHEN s.usage_output_tokens IS NOT NULL THEN s.usage_input_tokens END AS input_tokens,
@@ -54,11 +56,11 @@ attempts AS (
         coalesce(s.usage_cache_read_input_tokens, 0) AS cache_read,
         coalesce(s.usage_cache_write_input_tokens, 0) AS cache_write,
         coalesce(s.usage_reasoning_output_tokens, 0) AS reasoning,
-        s.cost_uncached_input_usd,
-        s.cost_cache_read_usd,
-        s.cost_cache_write_usd,
-        s.cost_plain_output_usd,
-        s.cost_reasoning_usd,
+        coalesce(k.cost_uncached_input_usd, s.cost_uncached_input_usd) AS cost_uncached_input_usd,
+        coalesce(k.cost_cache_read_usd, s.cost_cache_read_usd) AS cost_cache_read_usd,
+        coalesce(k.cost_cache_write_usd, s.cost_cache_write_usd) AS cost_cache_write_usd,
+        coalesce(k.cost_plain_output_usd, s.cost_plain_output_usd) AS cost_plain_output_usd,
+        coalesce(k.cost_reasoning_usd, s.cost_reasoning_usd) AS cost_reasoning_usd,
         s.response_id,
         s.response_finish_reasons AS finish_reasons,
         coalesce(s.error_type, v.error_type) AS error_type,
@@ -81,6 +83,7 @@ attempts AS (
     LEFT JOIN (SELECT * FROM events WHERE type = 'halfpenny.call.settled.v1') AS s ON s.subject = r.subject AND s.attempt = r.attempt
     LEFT JOIN (SELECT * FROM events WHERE type = 'halfpenny.call.voided.v1') AS v ON v.subject = r.subject AND v.attempt = r.attempt
     LEFT JOIN (SELECT * FROM events WHERE type = 'halfpenny.call.orphaned.v1') AS o ON o.subject = r.subject AND o.attempt = r.attempt
+    LEFT JOIN corrections AS k ON k.call_id = r.subject AND k.attempt = r.attempt
     UNION ALL BY NAME
     SELECT
         subject AS call_id,
@@ -102,6 +105,7 @@ attempts AS (
         time AS ended_at,
         request_stream,
         0::DECIMAL(18, 12) AS cost_usd,
+        0::DECIMAL(18, 12) AS billed_usd,
         avoided_input_tokens AS compared_input,
         avoided_output_tokens AS compared_output,
         coalesce(avoided_cache_read_input_tokens, 0) AS cache_read,
@@ -181,7 +185,8 @@ SELECT
     a.source_call_id,
     a.avoided_usd,
     a.avoided_input_tokens,
-    a.avoided_output_tokens
+    a.avoided_output_tokens,
+    a.billed_usd
 FROM attempts AS a
 LEFT JOIN zones AS z ON z.client_id = a.client_id
 CROSS JOIN baseline AS b;
@@ -202,7 +207,7 @@ COMMENT ON COLUMN calls.provider_name IS 'provider the call went to';
 COMMENT ON COLUMN calls.request_model IS 'model asked for';
 COMMENT ON COLUMN calls.response_model IS 'model that answered; absent when none said so';
 COMMENT ON COLUMN calls.model IS 'model that was charged: response_model, else request_model';
-COMMENT ON COLUMN calls.price_id IS 'price that was charged, else the one the hold was made with; see prices';
+COMMENT ON COLUMN calls.price_id IS 'price it costs as now known, else the one the hold was made with; see prices';
 COMMENT ON COLUMN calls.reserved_at IS 'UTC; when the money was set aside, just before the request';
 COMMENT ON COLUMN calls.ended_at IS 'UTC; when it was settled, voided or orphaned; absent while open';
 COMMENT ON COLUMN calls.duration_s IS 'seconds from the request upstream to its end; absent unless settled';
@@ -214,7 +219,7 @@ COMMENT ON COLUMN calls.client_retry IS 'how often the client says it has asked 
 COMMENT ON COLUMN calls.input_bytes IS 'bytes of the request, an upper bound of its tokens';
 COMMENT ON COLUMN calls.max_output_tokens IS 'tokens; the most the reply was allowed to have';
 COMMENT ON COLUMN calls.hold_usd IS 'USD set aside: the worst case';
-COMMENT ON COLUMN calls.cost_usd IS 'USD charged, exact; 0 for a reply from the cache; absent unless settled or cached';
+COMMENT ON COLUMN calls.cost_usd IS 'USD, exact, as now known; 0 for a reply from the cache; absent unless settled or cached';
 COMMENT ON COLUMN calls.usage_source IS 'reported by the provider, counted by us, or estimated: then the hold was taken as cost';
 COMMENT ON COLUMN calls.usage_anomaly IS 'what was wrong with the reported usage; absent when nothing was';
 COMMENT ON COLUMN calls.input_tokens IS 'tokens in, cached ones included; absent when not known';
@@ -249,3 +254,4 @@ COMMENT ON COLUMN calls.source_call_id IS 'call whose reply was served from the 
 COMMENT ON COLUMN calls.avoided_usd IS 'USD a reply from the cache would have cost; absent for others';
 COMMENT ON COLUMN calls.avoided_input_tokens IS 'tokens in that a reply from the cache avoided; never usage';
 COMMENT ON COLUMN calls.avoided_output_tokens IS 'tokens out that a reply from the cache avoided; never usage';
+COMMENT ON COLUMN calls.billed_usd IS 'USD charged when it was settled, exact; differs from cost_usd where a price came after the fact, see corrections';

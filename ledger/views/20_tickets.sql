@@ -2,7 +2,7 @@
 -- Grain:  (client_id, ticket_id).
 -- Units:  USD exact, DECIMAL(38,12); edit_ratio a share 0..1; seconds with six decimals.
 -- Zone:   moments are UTC instants; period is the client's month of the first call.
--- Source: call.reserved, call.settled, call.cached, draft.edited, score.recorded. Of several drafts or edits the last one counts.
+-- Source: call.reserved, call.settled, call.corrected, call.cached, draft.edited, score.recorded. Of several drafts or edits the last one counts.
 CREATE OR REPLACE VIEW tickets AS
 SELECT
     client_id,
@@ -19,7 +19,8 @@ SELECT
         AS draft_call_id,
     count(*) FILTER (WHERE type = 'halfpenny.call.reserved.v1') AS attempts,
     count(*) FILTER (WHERE type = 'halfpenny.call.settled.v1') AS settled_calls,
-    coalesce(sum(cost_usd) FILTER (WHERE type = 'halfpenny.call.settled.v1'), 0::DECIMAL(38, 12)) AS cost_usd,
+    coalesce(sum(cost_usd) FILTER (WHERE type = 'halfpenny.call.settled.v1'), 0::DECIMAL(38, 12))
+        + coalesce(sum(difference_usd), 0::DECIMAL(38, 12)) AS cost_usd,
     count(*) FILTER (WHERE type = 'halfpenny.call.settled.v1' AND usage_source = 'estimated') AS estimated_calls,
     count(*) FILTER (WHERE type = 'halfpenny.draft.edited.v1') AS edits,
     arg_max(disposition, sequence) FILTER (WHERE type = 'halfpenny.draft.edited.v1') AS disposition,
@@ -33,8 +34,8 @@ SELECT
 FROM events
 WHERE ticket_id IS NOT NULL
     AND type IN (
-        'halfpenny.call.reserved.v1', 'halfpenny.call.settled.v1', 'halfpenny.call.cached.v1', 'halfpenny.draft.edited.v1',
-        'halfpenny.score.recorded.v1'
+        'halfpenny.call.reserved.v1', 'halfpenny.call.settled.v1', 'halfpenny.call.corrected.v1', 'halfpenny.call.cached.v1',
+        'halfpenny.draft.edited.v1', 'halfpenny.score.recorded.v1'
     )
 GROUP BY client_id, ticket_id;
 
@@ -49,7 +50,7 @@ COMMENT ON COLUMN tickets.model IS 'model that wrote the last draft';
 COMMENT ON COLUMN tickets.draft_call_id IS 'call that wrote the last draft';
 COMMENT ON COLUMN tickets.attempts IS 'attempts of all its calls, whatever became of them';
 COMMENT ON COLUMN tickets.settled_calls IS 'attempts that were, or may have been, billed';
-COMMENT ON COLUMN tickets.cost_usd IS 'USD of all its settled attempts, exact, every purpose included';
+COMMENT ON COLUMN tickets.cost_usd IS 'USD of all its settled attempts as now known, exact, every purpose included';
 COMMENT ON COLUMN tickets.estimated_calls IS 'settled attempts whose cost is the hold, since usage was not known';
 COMMENT ON COLUMN tickets.edits IS 'how often a human was done with a draft of it';
 COMMENT ON COLUMN tickets.disposition IS 'as_is, edited, rewritten or discarded, the last time; absent when no human was done yet';

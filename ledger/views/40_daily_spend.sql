@@ -2,7 +2,7 @@
 -- Grain:  (client_id, period, local_date, purpose, request_model, model, arm, price_id, is_ok, is_measured).
 -- Units:  USD exact, DECIMAL(38,12); tokens are counts, each in exactly one bucket.
 -- Zone:   local_date is the day of reserved_at in the client's zone; period is the client's month.
--- Source: call.settled alone; baseline.set for the rates; client.added for the zone.
+-- Source: call.settled, and corrections, which move a call from the price it was billed at to the one now known; baseline.set for the rates; client.added for the zone.
 -- Sums have no condition of their own in the first pass, where every call is; what they need is a key there.
 -- Rows are first summed by quarter of an hour, which no zone's midnight cuts, so that a zone is looked up
 -- a few thousand times and not once a call; rates multiply sums of tokens, which is exact and cheap.
@@ -48,6 +48,60 @@ quarters AS (
     FROM events
     WHERE type = 'halfpenny.call.settled.v1'
     GROUP BY ALL
+    UNION ALL
+    SELECT
+        client_id,
+        period,
+        epoch_us(reserved_at) // 900000000 AS quarter,
+        purpose,
+        request_model,
+        coalesce(response_model, request_model) AS model,
+        arm,
+        billed_price_id AS price_id,
+        outcome = 'ok' AS is_ok,
+        usage_source,
+        usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL AS has_usage,
+        -count(*) AS calls,
+        -coalesce(sum(usage_input_tokens), 0) AS input_tokens,
+        -coalesce(sum(usage_output_tokens), 0) AS output_tokens,
+        -coalesce(sum(usage_cache_read_input_tokens), 0) AS cache_read_tokens,
+        -coalesce(sum(usage_cache_write_input_tokens), 0) AS cache_write_tokens,
+        -coalesce(sum(usage_reasoning_output_tokens), 0) AS reasoning_tokens,
+        -sum(billed_usd) AS cost_usd,
+        -coalesce(sum(billed_uncached_input_usd), 0::DECIMAL(38, 12)) AS cost_uncached_input_usd,
+        -coalesce(sum(billed_cache_read_usd), 0::DECIMAL(38, 12)) AS cost_cache_read_usd,
+        -coalesce(sum(billed_cache_write_usd), 0::DECIMAL(38, 12)) AS cost_cache_write_usd,
+        -coalesce(sum(billed_plain_output_usd), 0::DECIMAL(38, 12)) AS cost_plain_output_usd,
+        -coalesce(sum(billed_reasoning_usd), 0::DECIMAL(38, 12)) AS cost_reasoning_usd
+    FROM corrections
+    GROUP BY ALL
+    UNION ALL
+    SELECT
+        client_id,
+        period,
+        epoch_us(reserved_at) // 900000000 AS quarter,
+        purpose,
+        request_model,
+        coalesce(response_model, request_model) AS model,
+        arm,
+        price_id,
+        outcome = 'ok' AS is_ok,
+        usage_source,
+        usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL AS has_usage,
+        count(*) AS calls,
+        coalesce(sum(usage_input_tokens), 0) AS input_tokens,
+        coalesce(sum(usage_output_tokens), 0) AS output_tokens,
+        coalesce(sum(usage_cache_read_input_tokens), 0) AS cache_read_tokens,
+        coalesce(sum(usage_cache_write_input_tokens), 0) AS cache_write_tokens,
+        coalesce(sum(usage_reasoning_output_tokens), 0) AS reasoning_tokens,
+        sum(cost_usd) AS cost_usd,
+        coalesce(sum(cost_uncached_input_usd), 0::DECIMAL(38, 12)) AS cost_uncached_input_usd,
+        coalesce(sum(cost_cache_read_usd), 0::DECIMAL(38, 12)) AS cost_cache_read_usd,
+        coalesce(sum(cost_cache_write_usd), 0::DECIMAL(38, 12)) AS cost_cache_write_usd,
+        coalesce(sum(cost_plain_output_usd), 0::DECIMAL(38, 12)) AS cost_plain_output_usd,
+        coalesce(sum(cost_reasoning_usd), 0::DECIMAL(38, 12)) AS cost_reasoning_usd
+    FROM corrections
+    GROUP BY ALL
 ),
 days AS (
     SELECT
@@ -82,6 +136,7 @@ days AS (
     FROM quarters AS q
     LEFT JOIN zones AS z ON z.client_id = q.client_id
     GROUP BY ALL
+    HAVING sum(q.calls) <> 0
 )
 SELECT
     d.*,
@@ -103,7 +158,7 @@ COMMENT ON COLUMN daily_spend.purpose IS 'classification, generation, judge, sha
 COMMENT ON COLUMN daily_spend.request_model IS 'model asked for';
 COMMENT ON COLUMN daily_spend.model IS 'model that was charged: response_model, else request_model';
 COMMENT ON COLUMN daily_spend.arm IS 'standard, premium or another configured arm; absent when not routed';
-COMMENT ON COLUMN daily_spend.price_id IS 'price they were charged with';
+COMMENT ON COLUMN daily_spend.price_id IS 'price they cost as now known; as billed, see calls.billed_usd and corrections';
 COMMENT ON COLUMN daily_spend.is_ok IS 'whether these calls ended with outcome ok';
 COMMENT ON COLUMN daily_spend.is_measured IS 'whether the tokens of these calls are known and not an estimate';
 COMMENT ON COLUMN daily_spend.calls IS 'settled attempts';
@@ -117,7 +172,7 @@ COMMENT ON COLUMN daily_spend.cache_read_tokens IS 'tokens in that were read fro
 COMMENT ON COLUMN daily_spend.cache_write_tokens IS 'tokens in that were written to the provider''s cache';
 COMMENT ON COLUMN daily_spend.plain_output_tokens IS 'tokens out that are not reasoning';
 COMMENT ON COLUMN daily_spend.reasoning_tokens IS 'tokens out spent on reasoning';
-COMMENT ON COLUMN daily_spend.cost_usd IS 'USD charged, exact';
+COMMENT ON COLUMN daily_spend.cost_usd IS 'USD, exact, as now known';
 COMMENT ON COLUMN daily_spend.cost_uncached_input_usd IS 'USD, exact; the cost of calls without usage is in cost_usd alone';
 COMMENT ON COLUMN daily_spend.cost_cache_read_usd IS 'USD, exact';
 COMMENT ON COLUMN daily_spend.cost_cache_write_usd IS 'USD, exact';

@@ -2,7 +2,7 @@
 -- Grain:  (client_id, period).
 -- Units:  USD exact, DECIMAL(38,12).
 -- Zone:   period is the client's month in its own zone.
--- Source: call.settled and call.cached, one scan without a join; baseline.set for the rates.
+-- Source: call.settled and call.cached, one scan without a join, and corrections, few or none; baseline.set for the rates.
 -- The baseline is `repriced`: every measured classification, generation or other call at the baseline set last.
 -- A reply from the cache cost nothing and counts with the tokens it avoided, since the old bot paid for it.
 -- Judge and shadow calls cost money and have no baseline, since the old bot would not have made them.
@@ -26,6 +26,7 @@ months AS (
             AND purpose IN ('classification', 'generation', 'other') AS is_comparable,
         count(*) AS calls,
         coalesce(sum(cost_usd), 0::DECIMAL(38, 12)) AS cost_usd,
+        coalesce(sum(cost_usd), 0::DECIMAL(38, 12)) AS billed_usd,
         coalesce(sum(avoided_usd), 0::DECIMAL(38, 12)) AS avoided_usd,
         coalesce(sum(usage_input_tokens), 0) + coalesce(sum(avoided_input_tokens), 0) AS input_tokens,
         coalesce(sum(usage_output_tokens), 0) + coalesce(sum(avoided_output_tokens), 0) AS output_tokens,
@@ -34,6 +35,24 @@ months AS (
         coalesce(sum(usage_reasoning_output_tokens), 0) + coalesce(sum(avoided_reasoning_output_tokens), 0) AS reasoning_tokens
     FROM events
     WHERE type IN ('halfpenny.call.settled.v1', 'halfpenny.call.cached.v1')
+    GROUP BY ALL
+    UNION ALL BY NAME
+    SELECT
+        client_id,
+        period,
+        FALSE AS is_cached,
+        usage_source <> 'estimated' AND usage_input_tokens IS NOT NULL AND usage_output_tokens IS NOT NULL
+            AND purpose IN ('classification', 'generation', 'other') AS is_comparable,
+        0 AS calls,
+        sum(difference_usd) AS cost_usd,
+        0::DECIMAL(38, 12) AS billed_usd,
+        0::DECIMAL(38, 12) AS avoided_usd,
+        0 AS input_tokens,
+        0 AS output_tokens,
+        0 AS cache_read_tokens,
+        0 AS cache_write_tokens,
+        0 AS reasoning_tokens
+    FROM corrections
     GROUP BY ALL
 ),
 priced AS (
@@ -62,7 +81,8 @@ SELECT
     sum(baseline_usd) - sum(cost_usd) AS saved_usd,
     coalesce(sum(calls) FILTER (WHERE is_cached), 0)::BIGINT AS cached_calls,
     sum(avoided_usd) AS avoided_usd,
-    coalesce(sum(baseline_usd) FILTER (WHERE is_cached), 0::DECIMAL(38, 12)) AS cached_baseline_usd
+    coalesce(sum(baseline_usd) FILTER (WHERE is_cached), 0::DECIMAL(38, 12)) AS cached_baseline_usd,
+    sum(billed_usd) AS billed_usd
 FROM priced
 GROUP BY client_id, period;
 
@@ -73,9 +93,10 @@ COMMENT ON COLUMN savings.baseline_id IS 'baseline that was used, the one set la
 COMMENT ON COLUMN savings.calls IS 'settled attempts';
 COMMENT ON COLUMN savings.calls_without_baseline IS 'of these, those not compared: without usage, judge or shadow calls, or no baseline set';
 COMMENT ON COLUMN savings.cost_without_baseline_usd IS 'USD spent on the calls that are not compared';
-COMMENT ON COLUMN savings.spend_usd IS 'USD charged for all settled attempts, exact';
+COMMENT ON COLUMN savings.spend_usd IS 'USD of all settled attempts, exact, as now known';
 COMMENT ON COLUMN savings.baseline_usd IS 'USD the compared tokens cost at the baseline, those that the cache avoided included, exact; absent without a baseline';
 COMMENT ON COLUMN savings.saved_usd IS 'USD, baseline minus all spend; negative when more was spent; absent without a baseline';
 COMMENT ON COLUMN savings.cached_calls IS 'calls that were answered from the cache instead';
 COMMENT ON COLUMN savings.avoided_usd IS 'USD these would have cost at the prices in force, exact';
 COMMENT ON COLUMN savings.cached_baseline_usd IS 'USD these would have cost at the baseline, exact; part of baseline_usd';
+COMMENT ON COLUMN savings.billed_usd IS 'USD of all settled attempts, exact, as billed when they were settled';

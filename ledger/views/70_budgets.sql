@@ -2,7 +2,7 @@
 -- Grain:  (scope, scope_id, period).
 -- Units:  USD exact, DECIMAL(38,12). granted = available + held + orphaned + settled.
 -- Zone:   period is a client's month in its own zone; the whole ends its months in UTC.
--- Source: budget.set (the last one from before the month's end), call.reserved, call.settled, call.voided, call.orphaned.
+-- Source: budget.set (the last one from before the month's end), call.reserved, call.settled, call.corrected, call.voided, call.orphaned.
 CREATE OR REPLACE VIEW budgets AS
 WITH ended AS (
     SELECT subject, attempt, type = 'halfpenny.call.orphaned.v1' AS is_orphan
@@ -12,6 +12,8 @@ WITH ended AS (
 amounts AS (
     SELECT client_id, key_id, period, cost_usd AS settled_usd, 0::DECIMAL(18, 12) AS held_usd, 0::DECIMAL(18, 12) AS orphaned_usd
     FROM events WHERE type = 'halfpenny.call.settled.v1'
+    UNION ALL
+    SELECT client_id, key_id, period, difference_usd, 0, 0 FROM events WHERE type = 'halfpenny.call.corrected.v1'
     UNION ALL
     SELECT client_id, key_id, period, 0, hold_usd, 0
     FROM events AS r
@@ -96,7 +98,7 @@ COMMENT ON COLUMN budgets.period IS 'month, YYYY-MM, in the client''s zone';
 COMMENT ON COLUMN budgets.ends_at IS 'UTC; the month''s end in the scope''s zone, exclusive';
 COMMENT ON COLUMN budgets.cap_usd IS 'USD granted; absent when no cap is set';
 COMMENT ON COLUMN budgets.is_hard IS 'whether a call that does not fit is refused';
-COMMENT ON COLUMN budgets.settled_usd IS 'USD charged, exact';
+COMMENT ON COLUMN budgets.settled_usd IS 'USD of settled attempts as now known, exact';
 COMMENT ON COLUMN budgets.held_usd IS 'USD set aside for calls in flight';
 COMMENT ON COLUMN budgets.orphaned_usd IS 'USD held for calls whose end is unknown';
-COMMENT ON COLUMN budgets.available_usd IS 'USD left; negative once a cap was lowered below the spend; absent without a cap';
+COMMENT ON COLUMN budgets.available_usd IS 'USD left; negative once a cap was lowered, or a correction lifted the spend, beyond it; absent without a cap';

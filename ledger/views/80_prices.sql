@@ -21,7 +21,8 @@ SELECT
     price_source,
     retrieved_at,
     time AS listed_at,
-    sequence
+    sequence,
+    recorded_at
 FROM events
 WHERE type = 'halfpenny.price.listed.v1';
 
@@ -43,3 +44,4 @@ COMMENT ON COLUMN prices.price_source IS 'where the price was read';
 COMMENT ON COLUMN prices.retrieved_at IS 'when it was read there';
 COMMENT ON COLUMN prices.listed_at IS 'UTC; when it was listed';
 COMMENT ON COLUMN prices.sequence IS 'position in the journal';
+COMMENT ON COLUMN prices.recorded_at IS 'UTC; from when on the ledger knew it, whenever it holds from';

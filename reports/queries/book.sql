@@ -2,6 +2,6 @@
 SELECT price_id, model, rate_uncached_input, rate_cache_read, rate_cache_write, rate_plain_output, rate_reasoning, valid_from, in_force_to
 FROM prices
 WHERE model IN (SELECT DISTINCT model FROM prices WHERE price_id IN (
-    SELECT DISTINCT price_id FROM events WHERE type = 'halfpenny.call.settled.v1' AND client_id = $client AND period = $period
+    SELECT DISTINCT price_id FROM events WHERE type IN ('halfpenny.call.settled.v1', 'halfpenny.call.corrected.v1') AND client_id = $client AND period = $period
 )) AND valid_from < $ends_at
 ORDER BY model, valid_from, sequence;

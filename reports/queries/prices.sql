@@ -1,7 +1,6 @@
--- prices: those that calls of the month were charged with. Grain: price_id.
+-- prices: those that calls of the month were charged with, as now known. Grain: price_id.
 WITH used AS (
-    SELECT price_id, count(*) AS calls FROM events
-    WHERE type = 'halfpenny.call.settled.v1' AND client_id = $client AND period = $period GROUP BY price_id
+    SELECT price_id, sum(calls)::BIGINT AS calls FROM daily_spend WHERE client_id = $client AND period = $period GROUP BY price_id
 )
 SELECT
     u.price_id, p.model, p.rate_uncached_input, p.rate_cache_read, p.rate_cache_write, p.rate_plain_output, p.rate_reasoning,
