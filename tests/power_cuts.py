@@ -26,7 +26,7 @@ from ledger.disk import TEMPORARY, Disk, adopt, discard
 from ledger.errors import Damage, LedgerError, WriteFailed
 from ledger.events import CallVoided, Event
 from ledger.home import Home
-from ledger.journal import Journal, Limits, Pending
+from ledger.journal import Limits, Pending
 from ledger.manifest import Manifest
 from ledger.recovery import Recovered, recover
 from ledger.scrub import Scrub
@@ -58,6 +58,10 @@ FAULTS = (
     ("sync", errno.EIO), ("sync", errno.EIO), ("sync_file", errno.EIO), ("sync_dir", errno.EIO), ("write", errno.ENOSPC),
     ("write", errno.EIO), ("rename", errno.EIO), ("create", errno.ENOSPC), ("unlink", errno.EIO), ("put", errno.ENOSPC),
 )  # fmt: skip
+STARTS = "a legal cut starts again"
+CRASHED = "a start ends in a named error or none"
+# What no model's fault raises: the program met something it does not expect.
+CRASHES = (FileNotFoundError, FileExistsError, ArithmeticError, LookupError, TypeError, ValueError)
 
 
 class Broken(AssertionError):
@@ -206,7 +210,9 @@ def started(disk: ModelDisk, log: list[str], told: int, now: datetime) -> tuple[
     except Damage as refused:
         if _is_holed(disk, refused):
             return None
-        raise Broken("a legal cut starts again", str(refused)) from refused
+        raise Broken(STARTS, str(refused)) from refused
+    except CRASHES as crash:
+        raise Broken(CRASHED, f"{type(crash).__name__}: {crash}") from crash
     _compare(ids, log, told, "after a start")
     if recovered.position.sequence != len(ids):
         raise Broken("the position is that of the last event", f"{recovered.position.sequence} for {len(ids)} events")
@@ -233,11 +239,16 @@ def _is_holed(disk: ModelDisk, refused: Damage) -> bool:
 class Life:
     """One process on one disk, looked at before every step that changes it."""
 
-    def __init__(self, history: History, disk: ModelDisk) -> None:
+    def __init__(self, history: History, disk: ModelDisk, *, is_sound: bool = False) -> None:
+        """Shapes: with `is_sound` nothing fails and nobody looks."""
         self.history, self.disk, self.draw = history, disk, history.draw
         self.pending: list[Pending] = []
-        self.is_faulty = self.draw.random() < 0.15
-        self.fault: tuple[str, int] | None = self.draw.choice(FAULTS) if self.draw.random() < 0.35 else None
+        self._attached: list[tuple[datetime, list[str]]] = []  # catalogs that readers still hold
+        self.is_sound = is_sound
+        self.is_faulty = not is_sound and self.draw.random() < 0.15
+        self.fault: tuple[str, int] | None = (
+            self.draw.choice(FAULTS) if not is_sound and self.draw.random() < 0.35 else None
+        )
         self.is_lasting = self.draw.random() < 0.5
         self._until_fault = self.draw.randrange(1, 8)
         self.has_failed = self.is_begun = False
@@ -255,20 +266,21 @@ class Life:
             recovered = history.start(self.disk)
             if recovered is None:
                 return
-            self.keeper = Upkeep(self)
-            self.journal = self._begun(recovered)
-            self.is_begun = True
+            self.begin(recovered)
             for _ in range(self.draw.randrange(3, 16)):
                 if not self._step():
                     break
         except (OSError, LedgerError):  # the disk refused; the process ends
             history.counts["refused"] += 1
-        self._look()
+        if not self.is_sound:
+            self._look()
         self.disk.before = _nothing
 
-    def _begun(self, recovered: Recovered) -> Journal:
+    def begin(self, recovered: Recovered) -> None:
+        """Open the journal, as the writer does. Errors: OSError, HomeNotWritable."""
         limits = Limits(events=self.draw.randrange(1, 7), seconds=1e9, grace_seconds=GRACE.total_seconds())
-        return begun(
+        self.keeper = Upkeep(self)
+        self.journal = begun(
             HOME,
             recovered,
             self.keeper,
@@ -278,19 +290,24 @@ class Life:
             disk=self.disk,
             is_threaded=False,
         )
+        self.is_begun = True
 
     def _step(self) -> bool:
         choice = self.draw.random()
         if choice < 0.6:
-            return self._append()
+            return self.append()
         if choice < 0.9:
             self.keeper.turn()
             self.history.counts["turns"] += 1
         else:
-            self.history.now += timedelta(minutes=self.draw.choice((1, 10, 20, 60, -60)))
+            minutes = self.draw.choice((1, 10, 20, 60, -60))
+            self.history.now += timedelta(minutes=minutes)
+            if minutes < 0:
+                self._attached.clear()  # nobody can tell how long they have been reading
         return True
 
-    def _append(self) -> bool:
+    def append(self) -> bool:
+        """One group of one or two batches; False when the disk refused it."""
         history = self.history
         for _ in range(self.draw.choice((1, 1, 2))):
             first = len(history.log)
@@ -325,7 +342,7 @@ class Life:
     def before(self, verb: str, _: PurePath) -> None:
         """Before a step: the moment to look, and to fail."""
         self._acknowledge()
-        if self.draw.random() < LOOKS:
+        if not self.is_sound and self.draw.random() < LOOKS:
             self._look()
         if self.fault is not None and verb == self.fault[0]:
             self._until_fault -= 1
@@ -351,21 +368,29 @@ class Life:
             history.counts["cuts"] += 1
             started(copy.cut(draw), found[1], len(found[1]), history.now)
         if self.is_begun and draw.random() < 0.3:
-            self._read()
+            self.read()
 
-    def _read(self) -> None:
+    def read(self) -> None:
         """What an analyst sees through the catalog in force now: every acknowledged event once."""
         history = self.history
         history.counts["reads"] += 1
         ids: list[str] = []
-        for name in json.loads(self.disk.read(HOME.catalog))["files"]:
-            try:
-                content = self.disk.read(HOME.path / name)
-            except FileNotFoundError as missing:
-                raise Broken("a reader finds every listed file", str(missing)) from None
+        files = json.loads(self._readable(HOME.catalog))["files"]
+        for name in files:
+            content = self._readable(HOME.path / name)
             whole = content if name.endswith(".parquet") else content[: content.rfind(b"\n") + 1]
             ids += [codec.decode(line).id for line in whole.splitlines()]
         _compare(ids, history.log, history.told, "through the catalog")
+        self._attached = [(at, names) for at, names in self._attached if self.now - at < GRACE]
+        for name in {name for _, names in self._attached for name in names}:
+            self._readable(HOME.path / name)
+        self._attached.append((self.now, files))
+
+    def _readable(self, path: Path) -> bytes:
+        try:
+            return self.disk.read(path)
+        except FileNotFoundError as missing:
+            raise Broken("a reader finds every listed file for the grace", str(missing)) from None
 
 
 def _look_again(disk: ModelDisk, history: History, told: int) -> None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
 from random import Random
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import assume, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.model_disk import Content, ModelDisk
-from tests.power_cuts import ROOT, run
+from tests.model_flips import run as run_flips
+from tests.power_cuts import HOME, ROOT, History, Life, run, started
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 CUTS = int(os.environ.get("HALFPENNY_CUTS", "50000"))
 SHARES = 4  # of the count, each from a seed of its own, so that a failure is found early
@@ -50,3 +60,76 @@ def test_the_model_loses_what_a_failed_sync_threw_away_however_often_the_next_on
     left = {content.survivor(Random(seed)).data for seed in range(50)}
 
     assert left == {b"abc", b"abc\0\0\0ghi"}
+
+
+def test_a_changed_file_is_named_or_changes_nothing() -> None:
+    assert run_flips(CUTS // 10, seed=1) > CUTS // 20
+
+
+def test_every_planted_bug_is_caught() -> None:
+    """The table is `python -m tests.planted_bugs`."""
+    said = subprocess.run(
+        (sys.executable, "-m", "tests.planted_bugs"), cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+
+    lines = said.stdout.splitlines()
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert len(lines) - 2 >= 12
+    assert lines[-2].split("  ")[0] == "none"
+    assert "not caught" in lines[-2]
+    assert not any("not caught" in line for line in lines[:-2])
+
+
+class OneHome(RuleBasedStateMachine):
+    """What hypothesis may do to a home; the model of its log is the list of acknowledged events in `history`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history = History(0)
+        self.disk = ModelDisk(ROOT, self.history.draw)
+        self.disk.make_dir(HOME.path)
+        self.disk.sync_dir(ROOT)
+        self.life = self._next()
+
+    def _next(self) -> Life:
+        life = Life(self.history, self.disk, is_sound=True)
+        recovered = self.history.start(self.disk)
+        assert recovered is not None or self.history.counts["stopped aloud"]
+        assume(recovered is not None)
+        life.begin(recovered)
+        return life
+
+    @rule(groups=st.integers(1, 3))
+    def append(self, groups: int) -> None:
+        for _ in range(groups):
+            assert self.life.append()
+
+    @rule()
+    def upkeep(self) -> None:
+        self.life.keeper.turn()
+
+    @rule(minutes=st.sampled_from((1, 20, 60)))
+    def wait(self, minutes: int) -> None:
+        self.history.now += timedelta(minutes=minutes)
+
+    @rule(seed=st.integers(0, 2**32))
+    def cut(self, seed: int) -> None:
+        self.disk = self.disk.cut(Random(seed))
+        self.life = self._next()
+
+    @rule(seed=st.integers(0, 2**32))
+    def kill(self, seed: int) -> None:
+        self.disk = self.disk.killed(Random(seed))
+        self.life = self._next()
+
+    @invariant()
+    def a_reader_sees_every_acknowledged_event_once(self) -> None:
+        self.life.read()
+
+    @invariant()
+    def a_cut_here_would_lose_nothing(self) -> None:
+        started(self.disk.cut(Random(self.history.told)), self.history.log, self.history.told, self.history.now)
+
+
+TestOneHome = OneHome.TestCase
+TestOneHome.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, database=None, derandomize=True)
