@@ -14,6 +14,7 @@ from ledger import cli_closing as closing_commands
 from ledger import cli_hours as hours_commands
 from ledger import cli_import as import_commands
 from ledger import cli_log as log_commands
+from ledger import cli_prices as price_commands
 from ledger.output import DEFAULT_HOME, HomeOption, run, say
 from reports import commands as report_commands
 from router import cli as router_commands
@@ -43,6 +44,7 @@ def issue(context: typer.Context, home: Home, event: Event) -> None:
 
 app.add_typer(router_commands.app)
 app.add_typer(ledger_commands.app)
+app.add_typer(price_commands.app)
 app.add_typer(hours_commands.app)
 app.add_typer(import_commands.app)
 app.add_typer(log_commands.app)

@@ -6,7 +6,7 @@ service instead, which the front door knows how to reach (`Context.obj`, its Doo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +19,7 @@ from ledger.budgets import period_of
 from ledger.errors import HomeInUse
 from ledger.events import Event, Role
 from ledger.home import Home, existing
-from ledger.money import text
-from ledger.output import DEFAULT_HOME, Format, FormatOption, HomeOption, say, show
+from ledger.output import DEFAULT_HOME, AsOfOption, Format, FormatOption, HomeOption, say, show
 
 if TYPE_CHECKING:
     from ledger.projections import State
@@ -37,7 +36,6 @@ class Doors:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 client = typer.Typer(no_args_is_help=True, help="Clients the freelancer works for.")
 key = typer.Typer(no_args_is_help=True, help="Bearer keys by client and role.")
-price = typer.Typer(no_args_is_help=True, help="The dated price book.")
 budget = typer.Typer(no_args_is_help=True, help="Monthly caps.")
 baseline = typer.Typer(no_args_is_help=True, help="What the old bot would have paid.")
 fx = typer.Typer(no_args_is_help=True, help="Dated exchange rates.")
@@ -45,13 +43,13 @@ PANEL = "Administration"
 for name, group in (
     ("client", client),
     ("key", key),
-    ("price", price),
     ("budget", budget),
     ("baseline", baseline),
     ("fx", fx),
 ):
     app.add_typer(group, name=name, rich_help_panel=PANEL)
 
+REQUEST_EVENTS = 2000  # about half of the largest request that is taken
 ROLES = ("app", "agent", "client", "admin")
 ValidFrom = Annotated[str | None, typer.Option("--valid-from", metavar="DATE", help="Default: now.")]
 
@@ -76,12 +74,19 @@ def write(context: typer.Context, home: Home, *events: Event) -> None:
         doors: Doors | None = context.find_root().obj
         if doors is None:
             raise
-        doors.post_events(home, events)
+        for part in _requests(events):
+            doors.post_events(home, part)
         return
     try:
         ledger.append_now(*events)
     finally:
         ledger.close()
+
+
+def _requests(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """The events in pieces that fit into a request each; of a correction the ledger itself finishes what was begun."""
+    for at in range(0, len(events), REQUEST_EVENTS):
+        yield events[at : at + REQUEST_EVENTS]
 
 
 @client.command("add")
@@ -117,7 +122,7 @@ def client_list(home: HomeOption = DEFAULT_HOME, form: FormatOption = Format.tab
             "edit_usd_per_hour": c.edit_usd_per_hour,
             "private": c.private,
         }
-        for c in _state(home).clients.values()
+        for c in state_of(home).clients.values()
     ]
     show(rows, form, empty="No client yet. Add one: halfpenny client add acme --currency EUR --zone Europe/Berlin")
 
@@ -162,70 +167,9 @@ def key_list(home: HomeOption = DEFAULT_HOME, form: FormatOption = Format.table)
     """All keys: ids, roles and clients; never the keys."""
     rows = [
         {"key_id": k.key_id, "client_id": k.client_id, "role": k.role, "revoked": k.revoked}
-        for k in _state(home).keys.values()
+        for k in state_of(home).keys.values()
     ]
     show(rows, form, empty="No key yet. Issue one: halfpenny key issue acme --role app")
-
-
-@price.command("list")
-def price_list(
-    home: HomeOption = DEFAULT_HOME,
-    model: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
-    form: FormatOption = Format.table,
-) -> None:
-    """The price book: USD per million tokens."""
-    rows = [
-        {
-            "price_id": p.price_id,
-            "provider": p.provider,
-            **{f"{bucket}_usd": text(rate) for bucket, rate in p.rates._asdict().items()},
-            "valid_from": f"{p.valid_from:%Y-%m-%d %H:%M}Z",
-            "valid_to": None if p.valid_to is None else f"{p.valid_to:%Y-%m-%d %H:%M}Z",
-            "source": p.source,
-        }
-        for name, prices in sorted(_state(home).prices.by_model.items())
-        for p in prices
-        if model in (None, name)
-    ]
-    show(rows, form, empty="No price listed for that.")
-
-
-@price.command("add")
-def price_add(
-    context: typer.Context,
-    model: str,
-    input: Annotated[str, typer.Option(help="USD per million input tokens.")],
-    output: Annotated[str, typer.Option(help="USD per million output tokens.")],
-    source: Annotated[str, typer.Option(help="Where the price was read.")],
-    home: HomeOption = DEFAULT_HOME,
-    cache_read: Annotated[
-        str | None, typer.Option(help="USD per million cached input tokens; default: as input.")
-    ] = None,
-    provider: Annotated[str, typer.Option(help="Who bills it.")] = "global_api",
-    valid_from: ValidFrom = None,
-    valid_to: Annotated[
-        str | None, typer.Option(metavar="DATE", help="When it ends; default: at the next price.")
-    ] = None,
-) -> None:
-    """List a price, like: halfpenny price add mistralai/Mistral-Small --input 0.15 --output 0.60 --source 'price page'."""
-    from ledger import admin  # noqa: PLC0415
-    from ledger.prices import moment_of  # noqa: PLC0415
-
-    now = stamp()
-    state = _state(home)
-    added = admin.new_price(
-        model,
-        taken=[p.price_id for p in state.prices.by_model.get(model, ())],
-        provider=provider,
-        input=input,
-        output=output,
-        cache_read=cache_read,
-        valid_from=now.now if valid_from is None else moment_of(valid_from),
-        valid_to=valid_to,
-        source=source,
-    )
-    write(context, existing(Path(home)), admin.price_listed(now, added))
-    say(f"Price {added.price_id} listed: {input} in, {output} out, USD per million tokens.")
 
 
 @budget.command("set")
@@ -255,10 +199,11 @@ def budget_show(
     scope: Annotated[str | None, typer.Argument(help="A client id; default: every client and the whole.")] = None,
     month: Annotated[str | None, typer.Option(metavar="YYYY-MM", help="Default: the client's present month.")] = None,
     home: HomeOption = DEFAULT_HOME,
+    as_of: AsOfOption = None,
     form: FormatOption = Format.table,
 ) -> None:
     """What is granted, settled, held and left."""
-    state, now = _state(home), datetime.now(UTC)
+    state, now = state_of(home, as_of), moment_or_now(as_of)
     if scope is not None and scope != "whole":
         state.client(scope)
     rows = []
@@ -285,7 +230,7 @@ def baseline_set(
 
     now = stamp()
     at = now.now if valid_from is None else moment_of(valid_from)
-    event = admin.baseline_set(now, baseline_id, _state(home).prices.price_at(model, at))
+    event = admin.baseline_set(now, baseline_id, state_of(home).prices.price_at(model, at))
     write(context, existing(Path(home)), event)
     say(f"Baseline {baseline_id} is {model} at {event.rate_uncached_input} in, {event.rate_plain_output} out.")
 
@@ -293,7 +238,7 @@ def baseline_set(
 @baseline.command("show")
 def baseline_show(home: HomeOption = DEFAULT_HOME, form: FormatOption = Format.table) -> None:
     """The baseline in force."""
-    found = _state(home).baseline
+    found = state_of(home).baseline
     rows: list[dict[str, object]] = []
     if found is not None:
         rows = [
@@ -326,7 +271,17 @@ def fx_add(
     say(f"1 {base} = {rate} {quote} on {on}.")
 
 
-def _state(home: str) -> State:
-    from ledger.store import read_state  # noqa: PLC0415
+def state_of(home: str, as_of: str | None = None) -> State:
+    """A home's state, now or as it was known at a moment. Errors: NotAHome, Damage, BadMoment."""
+    from ledger.prices import moment_of  # noqa: PLC0415
+    from ledger.store import read_state, state_as_of  # noqa: PLC0415
 
-    return read_state(existing(Path(home)))
+    at = existing(Path(home))
+    return read_state(at) if as_of is None else state_as_of(at, moment_of(as_of))
+
+
+def moment_or_now(as_of: str | None) -> datetime:
+    """The moment a person asks about. Errors: BadMoment."""
+    from ledger.prices import moment_of  # noqa: PLC0415
+
+    return datetime.now(UTC) if as_of is None else moment_of(as_of)

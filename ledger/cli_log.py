@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli import Doors
+from ledger.cli import Doors, state_of
 from ledger.errors import HomeInUse, NotFound
 from ledger.home import Home, existing
 from ledger.money import text
-from ledger.output import DEFAULT_HOME, Format, FormatOption, HomeOption, say, show
+from ledger.output import DEFAULT_HOME, AsOfOption, Format, FormatOption, HomeOption, say, show
 
 if TYPE_CHECKING:
     from ledger.events import Event
@@ -144,13 +144,12 @@ def rebuild(home: HomeOption = DEFAULT_HOME) -> None:
 
 
 @app.command(rich_help_panel=PANEL)
-def status(home: HomeOption = DEFAULT_HOME, form: FormatOption = Format.table) -> None:
+def status(home: HomeOption = DEFAULT_HOME, as_of: AsOfOption = None, form: FormatOption = Format.table) -> None:
     """What the ledger holds now: spend and budget by client, open holds, calls whose end is unknown."""
     from ledger.lock import owner  # noqa: PLC0415
-    from ledger.store import read_state  # noqa: PLC0415
 
     at = existing(Path(home))
-    state = read_state(at)
+    state = state_of(home, as_of)
     found = _status(at, state, owner(at.lock))
     if form is Format.json:
         print(json.dumps(found, indent=1))

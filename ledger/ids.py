@@ -9,6 +9,7 @@ disposable: a file that is missing or damaged is made anew from the segments.
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,7 +26,7 @@ from ledger.home import Home
 KEY_BYTES, DIGEST_BYTES = 16, 8
 RECORD = KEY_BYTES + DIGEST_BYTES
 SUM_BYTES = 32  # SHA-256 of the records, at the end of a file
-SUFFIX = ".ids"
+_NAME = re.compile(r"([0-9]+)-([0-9]+)-([0-9a-f]{32})\.ids")
 MERGED_AT_MOST = 1_000_000  # records in a file, so that a merge stays a second's work
 RECENT = 50_000  # in memory, before it is looked whether some are in a file by now
 
@@ -62,11 +63,15 @@ def record_of(event: Event) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A file's events: from one sequence to another, both included."""
+    """A file's events: from one sequence to another, both included, and the highest key among them.
+
+    All three are in the file's name, so that a file which must be looked into is never passed over for a flipped bit in it.
+    """
 
     path: Path
     first: int
     last: int
+    highest: bytes
 
 
 def runs(home: Home, disk: Disk = REAL) -> tuple[Run, ...]:
@@ -88,9 +93,9 @@ def known_up_to(home: Home, disk: Disk = REAL) -> int:
 
 def _all(home: Home, disk: Disk) -> Iterator[Run]:
     for name in disk.list(home.ids):
-        first, _, last = name.removesuffix(SUFFIX).partition("-")
-        if name.endswith(SUFFIX) and first.isdecimal() and last.isdecimal():
-            yield Run(home.ids / name, int(first), int(last))
+        found = _NAME.fullmatch(name)
+        if found is not None:
+            yield Run(home.ids / name, int(found[1]), int(found[2]), bytes.fromhex(found[3]))
 
 
 def keep(home: Home, records: Sequence[bytes], first: int, disk: Disk = REAL) -> None:
@@ -111,8 +116,10 @@ def keep(home: Home, records: Sequence[bytes], first: int, disk: Disk = REAL) ->
 
 
 def _store(home: Home, disk: Disk, records: Iterable[bytes], first: int, last: int) -> None:
-    content = b"".join(sorted(records))
-    publish(disk, home.ids / f"{first:016d}-{last:016d}{SUFFIX}", content + sha256(content).digest())
+    ordered = sorted(records)
+    content = b"".join(ordered)
+    name = f"{first:016d}-{last:016d}-{ordered[-1][:KEY_BYTES].hex()}.ids"
+    publish(disk, home.ids / name, content + sha256(content).digest())
 
 
 def make(home: Home, read: Read, up_to: int, disk: Disk = REAL) -> None:
@@ -180,12 +187,6 @@ class Shelf:
             return records[at + KEY_BYTES : at + RECORD].tobytes()
         return None
 
-    def highest(self) -> bytes:
-        """The largest key, read without checking the whole: a wrong one costs a look, or is found at the first one."""
-        with self.run.path.open("rb") as file:
-            file.seek(max(0, RECORD * (self.run.last - self.run.first)))
-            return file.read(KEY_BYTES)
-
 
 class Known:
     """Every id of a home that is open for writing. `read` reads the log, for the few questions neither memory nor files answer."""
@@ -229,6 +230,10 @@ class Known:
                 )
         return found
 
+    def has(self, event_id: str) -> bool:
+        """Whether the log has an event of this id."""
+        return self._digest(key_of(event_id)) is not None
+
     def add(self, event: Event, body: bytes) -> None:
         """Know an event that was just given its place."""
         self._recent[key_of(event.id)] = digest_of(body)
@@ -266,7 +271,7 @@ class Known:
     def _take_up(self) -> None:
         files = {shelf.run: shelf for shelf in self._shelves}
         self._shelves = tuple(files.get(run) or Shelf(run) for run in runs(self._home))
-        self._highest = max((shelf.highest() for shelf in self._shelves), default=b"")
+        self._highest = max((shelf.run.highest for shelf in self._shelves), default=b"")
         end = self._shelves[-1].run.last if self._shelves else 0
         if (gone := end - self._first + 1) > 0:
             for key in [key for _, key in zip(range(gone), self._recent, strict=False)]:

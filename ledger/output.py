@@ -32,6 +32,10 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print the
 HomeOption = Annotated[
     str, typer.Option("--home", envvar="HALFPENNY_HOME", metavar="DIR", help="The home directory of the ledger.")
 ]
+AsOfOption = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="MOMENT", help="As it was known then: by what was recorded up to that moment."),
+]
 DEFAULT_HOME = "halfpenny-home"
 
 _EXITS: tuple[tuple[type[LedgerError], int], ...] = (

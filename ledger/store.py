@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol, Self
 
+from msgspec.structs import replace
 from uuid_utils.compat import uuid7
 
-from ledger import bodies, ids, snapshots
+from ledger import bodies, corrections, ids, snapshots
 from ledger.disk import REAL, Disk, publish
 from ledger.errors import InvalidInput
-from ledger.events import CallCorrected, CallOrphaned, CallReserved, Event, MonthAdjusted
+from ledger.events import STAMPS, CallCorrected, CallOrphaned, CallReserved, Event, MonthAdjusted
 from ledger.home import Home, existing
 from ledger.journal import Limits, Pending
 from ledger.manifest import Manifest, Position
@@ -102,6 +104,7 @@ class Ledger:
         )
         ledger = cls(writer, state, known, clock, folds)
         ledger.append_now(*ledger.orphans())
+        ledger._finish_correction(home)
         return ledger
 
     @property
@@ -170,6 +173,30 @@ class Ledger:
         """The ends of all holds open now, as recovery states them: nobody is left who knows what became of these calls."""
         now = self._clock()
         return tuple(_orphaned(hold, now) for hold in self.state.holds.values())
+
+    def _finish_correction(self, home: Home) -> None:
+        """Record what is missing of a correction that a crash cut short, so that it is there whole; or end it if no price came."""
+        head = self.state.corrections.head
+        if head is None:
+            return
+        model = None if head.subject == corrections.BOOK else head.subject.rpartition("@")[0]
+        looking = corrections.Repricing(self.state.prices, model)
+        for event in takewhile(lambda one: (one.sequence or 0) <= head.up_to_sequence, _read_all(home, 0)):
+            looking.take(event)
+        found = looking.corrections()
+        made = corrections.batch(
+            self.state,
+            found,
+            head_id=head.id,
+            now=head.time,
+            subject=head.subject,
+            up_to=head.up_to_sequence,
+            reason=head.reason,
+        )
+        self.append_now(*(event for event in made if not self._known.has(event.id)))
+        if self.state.corrections.head is not None:  # nothing follows it: the price that it was for never came
+            ended = {**dict.fromkeys(STAMPS), "id": str(uuid7()), "corrections": 0, "adjustments": 0}
+            self.append_now(replace(head, difference_usd="0", **ended))
 
     def announce(self, url: str) -> None:
         """Say in HOME/LOCK where the service answers."""
@@ -261,6 +288,13 @@ def read_state(home: Home) -> State:
 
     state = load_snapshot(home) or State()
     return replay(read_all(home, after=state.position), state)
+
+
+def state_as_of(home: Home, moment: datetime) -> State:
+    """The state as it was known at a moment: of the events before the first that was recorded later. Errors: Damage."""
+    from ledger.segments import read_all  # noqa: PLC0415
+
+    return replay(takewhile(lambda event: event.recorded_at is None or event.recorded_at <= moment, read_all(home)))
 
 
 def load_snapshot(home: Home, disk: Disk = REAL) -> State | None:

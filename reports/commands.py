@@ -19,7 +19,7 @@ import typer
 from ledger.errors import HomeInUse, InvalidInput, NotFound
 from ledger.home import Home, existing
 from ledger.money import text
-from ledger.output import DEFAULT_HOME, Format, FormatOption, HomeOption, say, show
+from ledger.output import DEFAULT_HOME, AsOfOption, Format, FormatOption, HomeOption, say, show
 
 if TYPE_CHECKING:
     from ledger.events import Event
@@ -227,9 +227,12 @@ def report_list(
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the views, like: SELECT * FROM savings")],
     home: HomeOption = DEFAULT_HOME,
+    as_of: AsOfOption = None,
     form: FormatOption = Format.table,
 ) -> None:
     """Ask the ledger in SQL, read only, every segment's SHA-256 checked first; also while the service runs."""
+    from ledger.prices import moment_of  # noqa: PLC0415
     from reports.warehouse import asked  # noqa: PLC0415
 
-    show(asked(existing(Path(home)).path, sql), form, empty="No rows.")
+    moment = None if as_of is None else moment_of(as_of)
+    show(asked(existing(Path(home)).path, sql, moment), form, empty="No rows.")

@@ -43,13 +43,18 @@ class Warehouse:
         """The rows of the named query, in its order; `values` are its parameters."""
         return tuple(self._connection.execute(_text("reports", "queries", f"{query}.sql"), values).fetchall())
 
-    def asked(self, home: Home, sql: str) -> list[dict[str, Any]]:
-        """One SELECT over the published views of this home, as dictionaries; no file beside them is read. Errors: InvalidInput."""
+    def asked(self, home: Home, sql: str, as_of: datetime | None = None) -> list[dict[str, Any]]:
+        """One SELECT over the published views of this home, as dictionaries; no file beside them is read. Errors: InvalidInput.
+
+        Shapes: with `as_of` the views are of the events before the first that was recorded after that moment.
+        """
+        if as_of is not None:
+            self.limit(self.position_at(as_of))
         try:
             statements = self._connection.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise InvalidInput("Ask one SELECT; the ledger is read only. The views are listed in schemas/views.md.")
-            self._connection.execute("USE ledger")
+            self._connection.execute("USE ledger" if as_of is None else "USE memory")
             beneath = ", ".join(literal(str(directory)) for directory in (home.events, home.journal))
             self._connection.execute(f"SET allowed_directories = [{beneath}]")
             self._connection.execute("SET enable_external_access = false")
@@ -59,6 +64,14 @@ class Warehouse:
             raise InvalidInput(str(refused)) from None
         names = [column[0] for column in found.description]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    def position_at(self, moment: datetime) -> int:
+        """The sequence of the last event before the first that was recorded after a moment."""
+        found = self._connection.execute(
+            "SELECT coalesce(min(sequence) FILTER (WHERE recorded_at > $moment) - 1, max(sequence), 0) FROM all_events",
+            {"moment": moment},
+        ).fetchone()
+        return int(found[0])
 
     def limit(self, sequence: int) -> None:
         """From now on `events`, and the views over it, end at this sequence."""
@@ -98,13 +111,15 @@ def _complete(connection: Any) -> None:
     connection.execute(f"CREATE VIEW all_events AS SELECT {', '.join(['*', *later])} FROM ledger.events")  # noqa: S608 -- names of our own columns
 
 
-def asked(home_path: Path, sql: str) -> list[dict[str, Any]]:
-    """The rows of one SELECT that a person typed, over the published views; nothing can be written or read beside them.
+def asked(home_path: Path, sql: str, as_of: datetime | None = None) -> list[dict[str, Any]]:
+    """The rows of one SELECT that a person typed, over the published views, of now or as known at a moment.
+
+    Nothing can be written or read beside them.
 
     Errors: as `opened`; InvalidInput with DuckDB's own words for anything else than one SELECT that runs.
     """
     with opened(home_path) as warehouse:
-        return warehouse.asked(existing(home_path), sql)
+        return warehouse.asked(existing(home_path), sql, as_of)
 
 
 def check_segments(home: Home) -> None:
