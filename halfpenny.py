@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +15,7 @@ from ledger import cli as ledger_commands
 from ledger import cli_closing as closing_commands
 from ledger import cli_hours as hours_commands
 from ledger import cli_import as import_commands
+from ledger import cli_keeping as keeping_commands
 from ledger import cli_log as log_commands
 from ledger import cli_prices as price_commands
 from ledger.output import DEFAULT_HOME, HomeOption, run, say
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from ledger.store import Ledger
     from router.app import Job
     from router.doors import Route
+
+HEADS_EVERY_S = 3600.0  # how often it is looked whether a month is over that wants its signed head
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,6 +53,7 @@ app.add_typer(price_commands.app)
 app.add_typer(hours_commands.app)
 app.add_typer(import_commands.app)
 app.add_typer(log_commands.app)
+app.add_typer(keeping_commands.app)
 app.add_typer(closing_commands.app)
 app.add_typer(report_commands.commands(issue))
 
@@ -91,6 +97,8 @@ def report_routes(path: Path, state: State) -> tuple[Route, ...]:
 
 def _report_job(path: Path) -> router_commands.Jobs:
     def jobs(ledger: Ledger) -> Sequence[Job]:
+        from ledger.errors import HomeError  # noqa: PLC0415
+        from ledger.heads import is_due  # noqa: PLC0415
         from ledger.home import existing  # noqa: PLC0415 - --help need not load it
         from reports.couriers import Couriers  # noqa: PLC0415
         from reports.job import EVERY_S, build_due  # noqa: PLC0415
@@ -105,7 +113,16 @@ def _report_job(path: Path) -> router_commands.Jobs:
             finally:  # what was built before is delivered whatever failed now
                 await couriers.deliver_due(ledger.state, ledger.append)
 
-        return (Job("reports", EVERY_S, build),)
+        async def sign() -> None:
+            # In a process of its own, since it reads segments; it writes through this service like any command.
+            if is_due(ledger.state, now_utc()):
+                words = (sys.executable, "-m", "halfpenny", "head", "sign", "--home", str(path))
+                child = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.PIPE)
+                _, said = await child.communicate()
+                if child.returncode:
+                    raise HomeError(said.decode(errors="replace").strip())
+
+        return (Job("reports", EVERY_S, build), Job("heads", HEADS_EVERY_S, sign))
 
     return jobs
 

@@ -97,16 +97,35 @@ def events_show(
 
 
 @app.command(rich_help_panel=PANEL)
-def verify(home: HomeOption = DEFAULT_HOME, form: FormatOption = Format.table) -> None:
-    """Check every sum, sequence and link of the log; exit 4 when anything is not what was written."""
+def verify(
+    heads: Annotated[
+        Path | None, typer.Option("--heads", metavar="FILE|DIR", help="Signed heads that were kept elsewhere.")
+    ] = None,
+    public_key: Annotated[
+        str | None, typer.Option("--public-key", metavar="HEX", help="The key heads must bear; default: the home's.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    form: FormatOption = Format.table,
+) -> None:
+    """Check every sum, sequence, link and signed head of the log; exit 4 when anything is not what was written."""
+    from ledger import heads as signed  # noqa: PLC0415
     from ledger.verify import verify as check  # noqa: PLC0415
 
-    found = check(existing(Path(home)))
+    at = existing(Path(home))
+    given = () if heads is None else signed.read(heads)
+    trusted = None if public_key is None else signed.trusted_key(public_key)
+    found = check(at)
+    if found.is_ok and found.events:  # a log that is damaged cannot be read to its heads
+        unlike, count = signed.check(at, given, trusted)
+        found.findings += unlike
+        found.notes += [f"{count} signed heads hold."] if count and not unlike else []
     if form is Format.json:
         print(json.dumps(found.as_json(), indent=1))
     else:
         for finding in found.findings:
             print(finding)
+        for note in found.notes:
+            say(note)
         say(str(found))
     if not found.is_ok:
         raise typer.Exit(4)

@@ -55,6 +55,11 @@ class Home:
         return self.path / "snapshot.json"
 
     @property
+    def heads(self) -> Path:
+        """The directory of signed heads, made to be carried elsewhere."""
+        return self.path / "heads"
+
+    @property
     def ids(self) -> Path:
         """The directory of the derived files that know every sealed event's id."""
         return self.path / "ids"

@@ -90,6 +90,7 @@ class State:
     warned: set[Warned] = field(default_factory=set)
     bills: history.Bills = field(default_factory=history.Bills)
     corrections: Corrections = field(default_factory=Corrections)
+    heads: dict[str, e.HeadSigned] = field(default_factory=dict)
 
     def client(self, client_id: str) -> e.ClientAdded:
         """The client with this id. Errors: NotFound."""
@@ -254,6 +255,10 @@ def _budget(state: State, event: e.BudgetSet) -> None:
     caps.sort(key=lambda cap: cap.valid_from)  # stable: of two with one start the later recorded is last
 
 
+def _head(state: State, event: e.HeadSigned) -> None:
+    state.heads[event.subject] = event
+
+
 def _client(state: State, event: e.ClientAdded) -> None:
     state.clients[event.subject] = event
 
@@ -297,7 +302,7 @@ _APPLY: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.PriceCorrected: corrections.price_corrected,
     e.CallCorrected: corrections.call_corrected,
     e.MonthAdjusted: corrections.month_adjusted,
-    e.HeadSigned: _nothing,
+    e.HeadSigned: _head,
     e.SubjectErased: _nothing,
 }
 
@@ -375,6 +380,11 @@ def _check_price(state: State, event: e.PriceListed) -> None:
         raise InvalidInput(f"Price {event.subject!r} ends at {event.valid_to} before it starts at {event.valid_from}.")
 
 
+def _check_head(state: State, event: e.HeadSigned) -> None:
+    if event.subject in state.heads:
+        raise Conflict(f"{event.subject} is signed already. A head is signed once; see halfpenny head list.")
+
+
 def _check_budget(state: State, event: e.BudgetSet) -> None:
     if event.scope == "client":
         state.client(event.subject)
@@ -405,6 +415,7 @@ _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.HoursLogged: hours.check_logged,
     **routing.CHECKS,
     e.BillImported: history.check_imported,
+    e.HeadSigned: _check_head,
     e.CallCorrected: corrections.check_corrected,
     e.MonthAdjusted: corrections.check_adjusted,
 }

@@ -68,6 +68,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     bills: list[e.BillImported] = []
     correction: e.PriceCorrected | None = None
     correction_missing: int = 0
+    heads: list[e.HeadSigned] = []
 
 
 _decoder = msgspec.json.Decoder(Snapshot)
@@ -104,6 +105,7 @@ def dump(state: State) -> bytes:
             bills=list(state.bills.lines()),
             correction=state.corrections.head,
             correction_missing=state.corrections.missing,
+            heads=list(state.heads.values()),
         )
     )
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
@@ -187,4 +189,5 @@ def _state(found: Snapshot) -> State:
         warned=set(found.warned),
         bills=bills,
         corrections=Corrections(found.correction, found.correction_missing),
+        heads={head.subject: head for head in found.heads},
     )
