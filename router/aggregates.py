@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -37,6 +37,10 @@ COLD_RATINGS = 30.0
 RESERVE_Z = 1.0
 # A rating is 0..1 and its noise may leave that; beyond this it is a mistake of the sender.
 RATING_RANGE = (-1.0, 2.0)
+# A budget nobody set. Finite, since what is computed from it has to be written down.
+UNCAPPED_USD = 1e9
+# What calls beside the drafts cost, like sorting, is averaged over about a week of tickets.
+BESIDE_MEMORY = 1000.0
 
 
 class PolicyMisconfigured(ValueError):
@@ -61,6 +65,7 @@ class PolicyConfig:
     explore_cold: float = 0.05  # while an arm has too few ratings to be judged
     minutes_per_quality: float | None = None
     seed: str = ""
+    client_id: str = ""  # so that two clients draw on their own
 
     def __post_init__(self) -> None:
         if not self.arms or len(set(self.arms)) != len(self.arms):
@@ -83,26 +88,34 @@ class PolicyConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TicketView:
-    """One ticket as it is known before any model has answered. `holds_usd` is the worst case per arm."""
+    """One ticket as it is known before any model has answered.
+
+    Shapes: `holds_usd` is the worst case per arm, None where the arm has no price now; it needs one per arm.
+    """
 
     ticket_id: str
     at: datetime
     ticket_class: TicketClass
     score: float | None
     prompt_tokens: int
-    holds_usd: Mapping[str, float]
+    holds_usd: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """A call in flight: what is held and expected of it, and the price it began at."""
+    """A call in flight: what is held and expected of it, and the price it began at.
+
+    Shapes: no `price`: a call beside the drafts, of which nothing is learned but its cost; `period` 0: of a month that
+    is not the one in force; an orphan's hold counts as spent until its end is known.
+    """
 
     arm: str
     hold_usd: float
     expected_usd: float
     prompt_tokens: int
-    price: ArmPrice
+    price: ArmPrice | None
     period: int
+    is_orphan: bool = False
 
 
 @dataclass(slots=True)
@@ -113,6 +126,7 @@ class State:
     prices: dict[str, ArmPrice]
     volume: Volume
     budget_usd: float = 0.0
+    is_hard: bool = True  # False: a call over the budget is made all the same
     settled_usd: float = 0.0
     held_usd: float = 0.0
     open_expected_usd: float = 0.0
@@ -121,7 +135,7 @@ class State:
     quality: dict[str, ArmQuality] = field(default_factory=dict)
     costs: dict[str, ArmCost] = field(default_factory=dict)
     replied: dict[str, tuple[str, Features] | None] = field(default_factory=dict)  # None: rated already
-    window: list[tuple[Features, int]] = field(default_factory=list)
+    window: list[tuple[Features, int, TicketClass]] = field(default_factory=list)
     window_next: int = 0
     curve: pace.Curve = field(default_factory=pace.Curve)
     refreshed_s: float = 0.0
@@ -130,6 +144,9 @@ class State:
     target_lambda: float | None = None  # at which target_quality is kept; None: no lambda does
     outlook: Outlook = field(default_factory=lambda: Outlook(1.0, 1.0))
     reserve_usd: float = 0.0  # of the budget left, kept for the rest of the period on the cheapest arm
+    beside_usd: float = 0.0  # discounted cost of calls beside the drafts, and of the tickets they came with
+    beside_tickets: float = 0.0
+    minutes_per_quality: float | None = None  # as timed edits have it; the configuration's goes first
 
     @property
     def left_usd(self) -> float:
@@ -141,15 +158,27 @@ class State:
         """Budget after settled calls and the worst case of open ones: what a new hold must fit into."""
         return self.budget_usd - self.settled_usd - self.held_usd
 
+    @property
+    def beside_usd_per_ticket(self) -> float:
+        """What calls beside the draft cost a ticket."""
+        return self.beside_usd / self.beside_tickets if self.beside_tickets else 0.0
 
-def new_state(config: PolicyConfig, prices: Mapping[str, ArmPrice], utc_offset_s: float = 0.0) -> State:
-    """A state that has seen nothing. Errors: PolicyMisconfigured when an arm has no price."""
+    @property
+    def arms(self) -> list[str]:
+        """The arms that have a price, in the configuration's order."""
+        return [arm for arm in self.config.arms if arm in self.prices]
+
+
+def new_state(
+    config: PolicyConfig, prices: Mapping[str, ArmPrice], utc_offset_s: float = 0.0, *, may_lack_prices: bool = False
+) -> State:
+    """A state that has seen nothing. Errors: PolicyMisconfigured when an arm has no price and none may come later."""
     for arm in config.arms:
-        if arm not in prices:
+        if arm not in prices and not may_lack_prices:
             raise PolicyMisconfigured(f"arm {arm!r} has no price. Known: {sorted(prices)}. List one for it first.")
     return State(
         config=config,
-        prices={arm: prices[arm] for arm in config.arms},
+        prices={arm: prices[arm] for arm in config.arms if arm in prices},
         volume=Volume(0.0, 1.0, utc_offset_s=utc_offset_s, cumulative=[0.0, 1.0]),
         quality={arm: ArmQuality() for arm in config.arms},
         costs={arm: ArmCost() for arm in config.arms},
@@ -157,12 +186,20 @@ def new_state(config: PolicyConfig, prices: Mapping[str, ArmPrice], utc_offset_s
 
 
 def period_opened(
-    state: State, start: datetime, end: datetime, budget_usd: float, planned_tickets: float = 0.0
+    state: State,
+    start: datetime,
+    end: datetime,
+    budget_usd: float,
+    planned_tickets: float = 0.0,
+    settled_usd: float = 0.0,
 ) -> None:
-    """A new budget period: money starts at zero, what was learned stays. Calls in flight stay with their own period."""
+    """A new budget period: money starts at zero, what was learned stays. Calls in flight stay with their own period.
+
+    Shapes: `settled_usd` is what a period that is opened again has spent already.
+    """
     forecast.open_period(state.volume, start.timestamp(), end.timestamp(), planned_tickets)
     state.period += 1
-    state.budget_usd, state.settled_usd = budget_usd, 0.0
+    state.budget_usd, state.settled_usd = budget_usd, settled_usd
     state.held_usd = state.open_expected_usd = 0.0
     refresh(state, start)
 
@@ -170,7 +207,11 @@ def period_opened(
 def arrived(state: State, ticket: TicketView) -> None:
     """A ticket came, whether or not it will be served."""
     forecast.arrived(state.volume, ticket.at.timestamp())
-    row = (gains.features(ticket.score, ticket.ticket_class, ticket.prompt_tokens), ticket.prompt_tokens)
+    keep = 1.0 - 1.0 / BESIDE_MEMORY
+    state.beside_usd *= keep
+    state.beside_tickets = state.beside_tickets * keep + 1.0
+    x = gains.features(ticket.score, ticket.ticket_class, ticket.prompt_tokens)
+    row = (x, ticket.prompt_tokens, ticket.ticket_class)
     if len(state.window) < WINDOW_TICKETS:
         state.window.append(row)
     else:
@@ -178,34 +219,52 @@ def arrived(state: State, ticket: TicketView) -> None:
         state.window_next = (state.window_next + 1) % WINDOW_TICKETS
 
 
-def reserved(state: State, ticket: TicketView, arm: str) -> None:
-    """The ticket goes to an arm and its worst case is held."""
+def turned_away(state: State, at: datetime) -> None:
+    """A ticket came and no arm could take it."""
+    forecast.arrived(state.volume, at.timestamp())
+
+
+def unwound(state: State) -> None:
+    """The clock went back by more than calls overlap: the arrivals it counted ahead say nothing of when they came."""
+    state.volume = Volume(0.0, 1.0, cumulative=[0.0, 1.0])
+    state.refreshed_s = 0.0
+
+
+def reserved(state: State, ticket: TicketView, arm: str, key: str | None = None, *, is_current: bool = True) -> None:
+    """The ticket goes to an arm and its worst case is held.
+
+    Shapes: `key` names the attempt where a ticket may take several; not `is_current`: its money is another month's.
+    """
     price = state.prices[arm]
     expected = costs.expected_usd(state.costs[arm], ticket.prompt_tokens, price)
-    hold = ticket.holds_usd[arm]
-    state.open[ticket.ticket_id] = OpenCall(arm, hold, expected, ticket.prompt_tokens, price, state.period)
-    state.held_usd += hold
-    state.open_expected_usd += expected
+    call = OpenCall(arm, ticket.holds_usd[arm] or 0.0, expected, ticket.prompt_tokens, price, state.period * is_current)
+    _hold(state, key or ticket.ticket_id, call)
     x = gains.features(ticket.score, ticket.ticket_class, ticket.prompt_tokens)
     state.replied[ticket.ticket_id] = (arm, x)
     if len(state.replied) > REMEMBERED_TICKETS:
         del state.replied[next(iter(state.replied))]
 
 
-def settled(state: State, ticket_id: str, cost_usd: float, output_tokens: int, at: datetime) -> None:
-    """A call ended and cost this much. One that is not open (refused, or settled before) changes nothing."""
-    call = state.open.pop(ticket_id, None)
+def held(state: State, key: str, hold_usd: float, *, is_current: bool = True) -> None:
+    """A call beside the drafts holds its worst case; what it is expected to cost stands in every ticket's share of them."""
+    _hold(state, key, OpenCall("", hold_usd, 0.0, 0, None, state.period * is_current))
+
+
+def settled(state: State, key: str, cost_usd: float, output_tokens: int | None, at: datetime) -> None:
+    """A call ended and cost this much. One that is not open (refused, or settled before) changes nothing.
+
+    Shapes: no `output_tokens`: the cost is an estimate, and nothing is learned from it.
+    """
+    call = state.open.pop(key, None)
     if call is None:
         return
-    costs.settled(state.costs[call.arm], call.prompt_tokens, output_tokens, cost_usd, call.price)
-    if call.period == state.period:
-        state.held_usd -= call.hold_usd
-        state.open_expected_usd -= call.expected_usd
-        state.settled_usd += cost_usd
-        if not state.open:  # no rounding dust
-            state.held_usd = state.open_expected_usd = 0.0
+    if call.price is None:
+        state.beside_usd += cost_usd
+    elif output_tokens is not None:
+        costs.settled(state.costs[call.arm], call.prompt_tokens, output_tokens, cost_usd, call.price)
+    _release(state, call, cost_usd)
     moment = at.timestamp()
-    if not state.period:
+    if not state.period or call.price is None:
         return
     if moment - state.refreshed_s >= REFRESH_S:
         refresh(state, at)
@@ -213,13 +272,47 @@ def settled(state: State, ticket_id: str, cost_usd: float, output_tokens: int, a
         _repace(state, moment)
 
 
-def voided(state: State, ticket_id: str) -> None:
+def surcharged(state: State, arm: str, cost_usd: float) -> None:
+    """A reply of an arm cost more than its own call: it was written again."""
+    state.costs[arm].actual_usd += cost_usd
+
+
+def voided(state: State, key: str, ticket_id: str | None = None) -> None:
     """A call ended without any cost: release its hold, learn nothing, expect no rating."""
-    call = state.open.pop(ticket_id, None)
-    state.replied.pop(ticket_id, None)
-    if call is not None and call.period == state.period:
-        state.held_usd -= call.hold_usd
-        state.open_expected_usd -= call.expected_usd
+    call = state.open.pop(key, None)
+    state.replied.pop(ticket_id or key, None)
+    if call is not None:
+        _release(state, call, 0.0)
+
+
+def orphaned(state: State, key: str) -> None:
+    """Nobody knows how a call ended: its hold counts as spent until someone does."""
+    call = state.open.get(key)
+    if call is None or call.is_orphan:
+        return
+    _release(state, call, call.hold_usd)
+    state.open[key] = replace(call, expected_usd=0.0, is_orphan=True)
+
+
+def _hold(state: State, key: str, call: OpenCall) -> None:
+    state.open[key] = call
+    if call.period:
+        state.held_usd += call.hold_usd
+        state.open_expected_usd += call.expected_usd
+
+
+def _release(state: State, call: OpenCall, cost_usd: float) -> None:
+    """Money of a call that ended, where it is this period's; an orphan's hold was spent already."""
+    if call.period != state.period or not call.period:
+        return
+    if call.is_orphan:
+        state.settled_usd += cost_usd - call.hold_usd
+        return
+    state.held_usd -= call.hold_usd
+    state.open_expected_usd -= call.expected_usd
+    state.settled_usd += cost_usd
+    if not state.open:  # no rounding dust
+        state.held_usd = state.open_expected_usd = 0.0
 
 
 def feedback(state: State, ticket_id: str, quality: float, at: datetime) -> Rating:
@@ -244,15 +337,27 @@ def feedback(state: State, ticket_id: str, quality: float, at: datetime) -> Rati
 
 def repriced(state: State, arm: str, price: ArmPrice, at: datetime) -> None:
     """A list price changed. Errors: PolicyMisconfigured for an arm the policy does not have."""
-    if arm not in state.prices:
-        raise PolicyMisconfigured(f"a price came for arm {arm!r}; the policy has {sorted(state.prices)}")
+    if arm not in state.config.arms:
+        raise PolicyMisconfigured(f"a price came for arm {arm!r}; the policy has {list(state.config.arms)}")
     state.prices[arm] = price
     refresh(state, at)
+
+
+def unpriced(state: State, arm: str, at: datetime) -> None:
+    """An arm's price ended and none follows: it is offered no more until one does."""
+    if state.prices.pop(arm, None) is not None:
+        refresh(state, at)
 
 
 def budget_changed(state: State, budget_usd: float, at: datetime) -> None:
     """The budget of the whole period is this much from now on."""
     state.budget_usd = budget_usd
+    refresh(state, at)
+
+
+def reconfigured(state: State, config: PolicyConfig, at: datetime) -> None:
+    """Another policy, or the same with other figures, over the same arms; what was learned stays."""
+    state.config = config
     refresh(state, at)
 
 
@@ -263,37 +368,39 @@ def refresh(state: State, at: datetime) -> None:
     for arm in state.config.arms:
         gains.solve(state.quality[arm])
         costs.solve(state.costs[arm])
-    state.is_cold = any(state.quality[arm].weight < COLD_RATINGS for arm in state.config.arms)
+    arms = state.arms
+    state.is_cold = any(state.quality[arm].weight < COLD_RATINGS for arm in arms)
     moment = max(at.timestamp(), state.volume.last_s)
-    if state.window:
-        state.curve = pace.price_curve(list(zip(*(_sampled(state, arm) for arm in state.config.arms), strict=True)))
+    if state.window and arms:
+        state.curve = pace.price_curve(list(zip(*(sampled(state, arm) for arm in arms), strict=True)))
     state.refreshed_s = moment
     _repace(state, moment)
 
 
 def offers(state: State, x: Features, prompt_tokens: int) -> list[pace.Offer]:
-    """Expected quality and cost of every arm, in the configuration's order."""
+    """Expected quality and cost of every arm that has a price, in the order of `state.arms`."""
     return [
         (
             gains.predict(state.quality[arm], x),
             costs.expected_usd(state.costs[arm], prompt_tokens, state.prices[arm]),
         )
-        for arm in state.config.arms
+        for arm in state.arms
     ]
 
 
-def _sampled(state: State, arm: str) -> list[pace.Offer]:
+def sampled(state: State, arm: str) -> list[pace.Offer]:
     """One arm's offers to every sampled ticket."""
     quality, cost, price = state.quality[arm], state.costs[arm], state.prices[arm]
     predict, expected = gains.predict, costs.expected_usd
-    return [(predict(quality, x), expected(cost, tokens, price)) for x, tokens in state.window]
+    return [(predict(quality, x), expected(cost, tokens, price)) for x, tokens, _ in state.window]
 
 
 def _repace(state: State, moment: float) -> None:
     """Lambda and reserve for the money and the tickets left."""
     state.outlook = outlook = forecast.outlook(state.volume, moment)
     curve = state.curve
-    state.reserve_usd = curve.base_usd * outlook.quantile(RESERVE_Z)
-    state.lambda_ = pace.shadow_price(curve, state.left_usd / outlook.tickets)
+    beside = state.beside_usd_per_ticket
+    state.reserve_usd = (curve.base_usd + beside) * outlook.quantile(RESERVE_Z)
+    state.lambda_ = pace.shadow_price(curve, state.left_usd / outlook.tickets - beside)
     if state.config.target_quality is not None:
         state.target_lambda = pace.target_price(curve, state.config.target_quality)

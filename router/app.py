@@ -32,14 +32,16 @@ from ledger.home import Home
 from ledger.journal import Limits
 from ledger.projections import State
 from ledger.store import Ledger
-from router import split
+from router import standing_home
 from router.admin import Admin, Seal
 from router.calls import Calls
-from router.config import Config
+from router.config import Config, terms_of
 from router.doors import PUBLIC, Door, Route
 from router.feedback import Feedback
 from router.gateway import Gateway
 from router.keys import KeyRing
+from router.standing import Standings, refuse_troubled
+from router.standing_home import Follower
 from router.upstream import Upstream
 from router.views import Views
 
@@ -110,17 +112,11 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
-def policy_of(config: Config) -> split.Policy:
-    """The configured policy."""
-    if config.policy.name == "fixed":
-        return split.fixed(config.policy.standard_share, config.policy.seed)
-    return split.label
-
-
 def build(
     ledger: Book,
     config: Config,
     *,
+    standings: Standings,
     pepper: bytes,
     admin_token: str,
     provider_key: str | None,
@@ -130,7 +126,7 @@ def build(
     now: Callable[[], datetime] = now_utc,
     chance: Callable[[], float] = random.random,
 ) -> Service:
-    """The service over an open ledger. `more` are routes of other rooms, marked like ours.
+    """The service over an open ledger, which `standings` follow. `more` are routes of other rooms, marked like ours.
 
     Errors: UnmarkedRoute.
     """
@@ -148,7 +144,7 @@ def build(
         state=ledger.state,
         submit=ledger.submit,
         calls=calls,
-        policy=policy_of(config),
+        policy=standings.decide,
         config=config,
         pepper=pepper,
         now=now,
@@ -259,6 +255,9 @@ def run(
     """
     _log_as_json(config.server.log_level)
     pepper, admin_token = home.pepper(), home.admin_token()
+    terms = terms_of(config)
+    kept = standing_home.load(home, terms)
+    standings = kept or Standings(terms)
     ledger = Ledger.open(
         home.path,
         clock=now_utc,
@@ -266,11 +265,17 @@ def run(
         limits=Limits(events=config.journal.rotate_events, seconds=config.journal.rotate_seconds),
         on_failure=end_at_once,
         on_trouble=_sealing_trouble,
+        folds=(Follower(standings),),
+        on_sealed=standing_home.ON_SEALED,
     )
     try:
+        refuse_troubled(standings)
+        if kept is None:
+            standing_home.store(home, standings)  # under these terms the sealing process goes on from it
         service = build(
             ledger,
             config,
+            standings=standings,
             pepper=pepper,
             admin_token=admin_token,
             provider_key=environment.get(config.provider.key_env),

@@ -19,6 +19,7 @@ AUTO = "auto"  # the model name that means: classify and route
 NAME_CHARACTERS = 256  # of a model or ticket id; what an event can hold
 OUTPUT_TOKENS_AT_MOST = 10_000_000
 CHOICES_AT_MOST = 128
+_KEY_BYTES = 24  # a key of a request with its marks
 
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _TEXT = msgspec.json.Decoder(str)
@@ -67,6 +68,11 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     ticket_id: str | None = None
     purpose: Purpose = "generation"
+
+    @property
+    def bytes_at_most(self) -> int:
+        """About what its body will have, rather more than less: what it came with, and room for what is imposed."""
+        return sum(map(len, self.fields.values())) + _KEY_BYTES * (len(self.fields) + 2)
 
 
 def read_request(body: bytes) -> ChatRequest:

@@ -17,14 +17,22 @@ import msgspec
 from msgspec import Meta
 
 from ledger.errors import InvalidInput
+from ledger.events import TicketClass
+from ledger.routing import PolicyName
+from router.aggregates import PolicyMisconfigured
+from router.standing import Terms, config_of
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Model = Annotated[str, Meta(min_length=1, max_length=256)]
 
+ArmName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+
 ENVIRONMENT_PREFIX = "HALFPENNY"
-STANDARD, PREMIUM = "standard", "premium"
+# Two names for two models, in this order; which one is dearer is measured, never assumed.
+DEFAULT_ARMS: Mapping[str, str] = {"standard": "mistralai/Mistral-Medium-3", "premium": "mistralai/Mistral-Large-3"}
+FALLBACKS = ("none", "queue", "human")  # what may answer besides an arm when nothing fits
 
 
 class BadConfig(InvalidInput):
@@ -77,17 +85,6 @@ class Provider(_Section, frozen=True, kw_only=True):
     served_names: Mapping[str, Model] = msgspec.field(default_factory=dict)
 
 
-class Arms(_Section, frozen=True, kw_only=True):
-    """Which model stands behind each arm; their order means nothing."""
-
-    standard: Model = "mistralai/Mistral-Medium-3"
-    premium: Model = "mistralai/Mistral-Large-3"
-
-    def model(self, arm: str) -> str:
-        """The model of an arm's name."""
-        return self.standard if arm == STANDARD else self.premium
-
-
 class Classifier(_Section, frozen=True, kw_only=True):
     """The cheap call that sorts a ticket. Units: characters of the ticket it sees, tokens it may write."""
 
@@ -108,11 +105,26 @@ class OutputTokens(_Section, frozen=True, kw_only=True):
 
 
 class Policy(_Section, frozen=True, kw_only=True):
-    """How an arm is chosen. `standard_share` is for policy fixed; `seed` salts its draw."""
+    """How an arm is chosen for clients that were set no policy of their own, and who answers when none fits.
 
-    name: Literal["label", "fixed"] = "label"
+    Shapes: `class_arms` class -> arm; `shares` arm -> share, for policy fixed, in whose place `standard_share` gives the
+    simple class's arm its share and the complex one's the rest. Units: rates and shares 0..1, edit minutes.
+    """
+
+    name: PolicyName = "paced"
     standard_share: Share = 0.65
+    shares: Mapping[str, Share] = msgspec.field(default_factory=dict)
+    class_arms: Mapping[TicketClass, str] = msgspec.field(
+        default_factory=lambda: {"simple": "standard", "complex": "premium"}
+    )
     seed: str = ""
+    explore: Annotated[float, Meta(ge=0, lt=1)] = 0.005
+    target_edit_rate: Share | None = None
+    minutes_per_quality: Annotated[float, Meta(gt=0)] | None = None
+    tickets_per_month: Annotated[int, Meta(ge=0)] = 0
+    second_look: bool = False
+    fallback: str = "none"
+    fallback_text: str = "Thank you for your message. A member of our team will answer you."
 
 
 class Budget(_Section, frozen=True, kw_only=True):
@@ -142,7 +154,7 @@ class Config(_Section, frozen=True, kw_only=True):
 
     server: Server = Server()
     provider: Provider = Provider()
-    arms: Arms = Arms()
+    arms: Mapping[ArmName, Model] = msgspec.field(default_factory=lambda: dict(DEFAULT_ARMS))
     classifier: Classifier = Classifier()
     output_tokens: OutputTokens = OutputTokens()
     policy: Policy = Policy()
@@ -175,20 +187,62 @@ def read(toml: str, environment: Mapping[str, str], *, name: str = "halfpenny.to
     except msgspec.ValidationError as refused:
         raise BadConfig(f"{name}: {_sentence(str(refused))}") from None
     _check_url(config.provider.base_url, name)
-    return config
+    return _with_policy(config, name)
 
 
-def default_text(*, provider_url: str | None = None, key_env: str | None = None, port: int | None = None) -> str:
+def terms_of(config: Config) -> Terms:
+    """What the policies are told of the configuration. Shapes: the default arms first, others as they stand in the file."""
+    chosen, arms = config.policy, config.arms
+    ordered = [arm for arm in DEFAULT_ARMS if arm in arms] + [arm for arm in arms if arm not in DEFAULT_ARMS]
+    shares = tuple(chosen.shares.items())
+    if not shares and {"simple", "complex"} <= set(chosen.class_arms):
+        first, second = chosen.class_arms["simple"], chosen.class_arms["complex"]
+        shares = ((first, chosen.standard_share), (second, 1.0 - chosen.standard_share))
+    return Terms(
+        arms=tuple((arm, arms[arm]) for arm in ordered),
+        class_arms=tuple(chosen.class_arms.items()),
+        policy=chosen.name,
+        shares=shares,
+        seed=chosen.seed,
+        explore=chosen.explore,
+        target_edit_rate=chosen.target_edit_rate,
+        minutes_per_quality=chosen.minutes_per_quality,
+        tickets_per_month=chosen.tickets_per_month,
+        second_look=chosen.second_look,
+    )
+
+
+def _with_policy(config: Config, name: str) -> Config:
+    """The configuration with the default arms its classes name filled in. Errors: BadConfig for what cannot work."""
+    wanted = config.policy.class_arms.values()
+    arms = {arm: model for arm, model in DEFAULT_ARMS.items() if arm in wanted} | dict(config.arms)
+    filled = msgspec.structs.replace(config, arms=arms)
+    if clash := sorted(set(arms) & set(FALLBACKS)):
+        raise BadConfig(
+            f"{name}: an arm cannot be called {clash[0]!r}, which names a fallback. Call it something else."
+        )
+    if config.policy.fallback not in (*FALLBACKS, *arms):
+        known = ", ".join((*FALLBACKS, *arms))
+        raise BadConfig(f"{name}: policy.fallback {config.policy.fallback!r} is none of {known}. Name one of them.")
+    try:
+        config_of(terms_of(filled), "", None)
+    except PolicyMisconfigured as wrong:
+        raise BadConfig(f"{name}: [policy] cannot work: {wrong}. Correct [policy] or [arms].") from None
+    return filled
+
+
+def default_text(
+    *, provider_url: str | None = None, key_env: str | None = None, port: int | None = None, policy: str | None = None
+) -> str:
     """What `halfpenny init` writes: the few settings people change, the rest at its default.
 
     Errors: BadConfig when a value given cannot be taken.
     """
-    provider, server, arms = Provider(), Server(), Arms()
+    provider, server = Provider(), Server()
     quoted = {
         "url": provider_url or provider.base_url,
         "key": key_env or provider.key_env,
-        "standard": arms.standard,
-        "premium": arms.premium,
+        **DEFAULT_ARMS,
         "classifier": Classifier().model,
     }
     said = {name: msgspec.json.encode(value).decode() for name, value in quoted.items()}
@@ -212,8 +266,8 @@ model = {said["classifier"]}
 [output_tokens]
 default = {OutputTokens().default}                        # imposed when a request has no max_completion_tokens
 
-[policy]
-name = "label"                        # label: simple to standard, complex to premium; fixed: by standard_share
+[policy]                              # of clients without one of their own: halfpenny policy set CLIENT …
+name = "{policy or Policy().name}"                        # label: the class decides; fixed: shares; paced: the budget lasts; floor: a quality
 """
     read(text, {})
     return text
@@ -224,14 +278,23 @@ def _overlaid(found: dict[str, Any], environment: Mapping[str, str]) -> dict[str
     for section in msgspec.structs.fields(Config):
         if section.name == "reports":
             continue
-        for key in msgspec.structs.fields(section.type):
-            variable = f"{ENVIRONMENT_PREFIX}_{section.name}_{key.name}".upper()
+        for key, kind in keys_of(section.name, found):
+            variable = f"{ENVIRONMENT_PREFIX}_{section.name}_{key}".upper().replace("-", "_").replace(".", "_")
             if (said := environment.get(variable)) is None:
                 continue
             table = found.setdefault(section.name, {})
             if isinstance(table, dict):
-                table[key.name] = _typed(said, key.type, variable)
+                table[key] = _typed(said, kind, variable)
     return found
+
+
+def keys_of(section: str, found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The keys of a section with their types; of `arms`, whose names are free, the default ones and those of the file."""
+    if section == "arms":
+        named = found.get("arms", {})
+        return [(arm, Model) for arm in dict.fromkeys((*DEFAULT_ARMS, *(named if isinstance(named, dict) else ())))]
+    (kind,) = (field.type for field in msgspec.structs.fields(Config) if field.name == section)
+    return [(key.name, key.type) for key in msgspec.structs.fields(kind)]
 
 
 def _typed(said: str, kind: Any, variable: str) -> Any:

@@ -108,7 +108,7 @@ def prepare(path: Path, month: str, seed: int) -> Stage:
 def _config() -> str:
     """The shipped configuration, with what replaying a past month needs."""
     replay = 'clock = "request"\nforward_simulate_headers = true\ntrust_simulated_durations = true\n'
-    return default_text(port=0).replace("[provider]", replay + "\n[provider]", 1)
+    return default_text(port=0, policy="label").replace("[provider]", replay + "\n[provider]", 1)
 
 
 def perform(stage: Stage, seed: int, on_ticket: Callable[[], None]) -> Sent:

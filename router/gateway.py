@@ -18,12 +18,14 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from ledger.budgets import Period, period_of
+from ledger.charges import worst_case
 from ledger.errors import BudgetSpent, InvalidInput, UnpricedModel
 from ledger.events import CallSettled, Event
 from ledger.money import text
 from ledger.prices import Price, moment_of
 from ledger.projections import State
 from router import classify, settlement
+from router.aggregates import PolicyMisconfigured, TicketView
 from router.calls import Calls, Done
 from router.chat_reply import first_text, spliced
 from router.chat_request import (
@@ -38,11 +40,12 @@ from router.chat_request import (
 from router.classify import TicketReading
 from router.config import Config
 from router.doors import JSON, Visit
-from router.errors import BadRequest, HttpError, Overloaded, QuotaSpent, UpstreamError, of_unpriced
+from router.errors import BadRequest, HttpError, Overloaded, QuotaSpent, UnpricedCall, UpstreamError, of_unpriced
 from router.event_stream import error_frame
 from router.keys import private_ticket_id
+from router.policy import Decision
 from router.settlement import Asked, Order
-from router.split import Decision, Policy, TicketView
+from router.standing_folds import prompt_tokens
 
 TIME_HEADER = "x-halfpenny-time"
 # Unsent bytes up to which a write cannot be paused: asyncio's low-water mark. Above it a clock watches the write.
@@ -50,6 +53,9 @@ NEVER_PAUSED_BYTES = 2**14
 _NO_HEADERS: dict[str, str] = {}
 _encode = msgspec.json.encode
 _log = structlog.stdlib.get_logger()
+
+
+Policy = Callable[[str, TicketView], Decision]  # the client, and the ticket it sent
 
 
 class Sorted(NamedTuple):
@@ -161,7 +167,7 @@ class Gateway:
         retry = _retry_count(request)
         routed = None
         if ticket is not None:
-            routed = await self._route(request, asked, ticket, headers)
+            routed = await self._route(request, asked, chat, ticket, headers)
             asked = self._after_sorting(asked, routed)
         order = await self._order(asked, chat, routed, headers, retry)
         if chat.stream:
@@ -194,17 +200,34 @@ class Gateway:
             await client.finish(error_frame((failed if isinstance(failed, HttpError) else stopped).body))
         return client.response
 
-    async def _route(self, request: web.Request, asked: Asked, ticket: str, headers: dict[str, str]) -> Routed:
+    async def _route(
+        self, request: web.Request, asked: Asked, chat: ChatRequest, ticket: str, headers: dict[str, str]
+    ) -> Routed:
         found = await self._sort(request, asked, ticket, headers)
+        moment, request_bytes = self._moment_after(asked, found), chat.bytes_at_most
         view = TicketView(
-            client_id=asked.client_id,
-            call_id=asked.call_id,
+            ticket_id=asked.ticket_id or asked.call_id,
+            at=moment,
             ticket_class=found.reading.ticket_class,
-            period=asked.period,
-            request_bytes=len(ticket),
-            ticket_id=asked.ticket_id,
+            score=None,
+            prompt_tokens=prompt_tokens(request_bytes),
+            holds_usd={
+                arm: self._worst_case(chat, model, request_bytes, moment) for arm, model in self._config.arms.items()
+            },
         )
-        return Routed(sorted=found, decision=self._policy(view))
+        try:
+            return Routed(sorted=found, decision=self._policy(asked.client_id, view))
+        except PolicyMisconfigured as wrong:
+            raise UnpricedCall(f"No arm can answer: {wrong}") from None
+
+    def _worst_case(self, chat: ChatRequest, model: str, request_bytes: int, moment: datetime) -> float | None:
+        """What a draft by a model would hold, to choose by; USD. None when the model has no price then."""
+        try:
+            price = self._state.prices.price_at(model, moment)
+        except UnpricedModel:
+            return None
+        output = self._output_bound(chat, model, price) * chat.choices
+        return float(worst_case(price.rates, input_tokens_at_most=request_bytes, output_tokens_at_most=output))
 
     async def _sort(self, request: web.Request, asked: Asked, ticket: str, headers: dict[str, str]) -> Sorted:
         """The classification call: a call of its own. One that fails leaves the ticket complex, and says so.
@@ -253,21 +276,27 @@ class Gateway:
 
     def _after_sorting(self, asked: Asked, routed: Routed) -> Asked:
         """The drafting call begins where sorting ended, which in a replayed month is its stated duration later."""
-        call = routed.sorted.call
-        moment = self._now()
-        if self._config.server.clock == "request":
-            moment = asked.moment + timedelta(seconds=call.settled.duration_s if call else 0.0)
-        model = self._config.arms.model(routed.decision.arm)
+        moment = self._moment_after(asked, routed.sorted)
+        model = self._config.arms[routed.decision.arm]
         return replace(asked, moment=moment, period=self._period(asked.client_id, moment), model=model)
+
+    def _moment_after(self, asked: Asked, found: Sorted) -> datetime:
+        if self._config.server.clock == "request":
+            return asked.moment + timedelta(seconds=found.call.settled.duration_s if found.call else 0.0)
+        return self._now()
+
+    def _output_bound(self, chat: ChatRequest, model: str, price: Price) -> int:
+        """What one choice may write at most: the client's bound, else the one imposed on the model."""
+        if chat.max_output_tokens is not None:
+            return chat.max_output_tokens
+        bound = self._config.output_tokens.of(model)
+        return min(bound, price.max_output_tokens or bound)
 
     async def _order(
         self, asked: Asked, chat: ChatRequest, routed: Routed | None, headers: dict[str, str], retry: int | None
     ) -> Order:
         price = await self._price(asked)
-        bound = chat.max_output_tokens
-        if bound is None:
-            bound = self._config.output_tokens.of(asked.model)
-            bound = min(bound, price.max_output_tokens or bound)
+        bound = self._output_bound(chat, asked.model, price)
         body = upstream_body(
             chat,
             model=asked.model,

@@ -16,14 +16,14 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from router import gains
-from router.aggregates import PolicyMisconfigured, PolicyName, State, TicketView, offers
+from router.aggregates import UNCAPPED_USD, PolicyMisconfigured, PolicyName, State, TicketView, offers
 
 VERSION = "1"
 # Exploring costs what the other arm is worth less. Near the margin that is next to nothing, and those are the
 # tickets another split would send elsewhere; a fifth of the share remains everywhere, so that no ticket is certain.
 EXPLORE_FALL = 2.4  # down to the floor where the relative difference is a third: a gain twice its price
 EXPLORE_FLOOR = 0.2
-COIN_SIDES = float(1 << 64)
+COIN_SIDES = 1 << 64
 
 
 class ArmOffer(NamedTuple):
@@ -54,6 +54,16 @@ class Decision:
     tickets_expected: float
     hours_to_go: float
     minutes_per_quality: float | None
+
+    @property
+    def named(self) -> str:
+        """The policy as an event names it: with its version where what it learned, and not its setting, decides."""
+        return self.policy if self.policy in ("label", "fixed") else f"{self.policy}@{self.version}"
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there is a budget at all."""
+        return self.budget_usd < UNCAPPED_USD
 
     @property
     def gain(self) -> float:
@@ -91,6 +101,8 @@ class Decision:
     def _situation(self) -> str:
         days = self.hours_to_go / 24.0
         price = f"lambda {self._amount(self.lambda_)}/USD"
+        if not self.is_capped:
+            return f"{price}; no budget is set"
         return (
             f"{price}; {self.budget_left_usd:.2f} of {self.budget_usd:.2f} USD left, "
             f"{self.tickets_expected:.0f} tickets expected, {days:.1f} days to go"
@@ -116,10 +128,10 @@ _RULES = {
 }
 
 
-def coin(seed: str, ticket_id: str) -> float:
-    """A number in [0, 1), the same whenever the same two texts are given."""
-    digest = blake2b(f"{seed}\x1f{ticket_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / COIN_SIDES
+def coin(*texts: str) -> float:
+    """A number in [0, 1), the same whenever the same texts are given; each is length-prefixed, so none runs into the next."""
+    parts = "".join(f"{len(part)}:{part}" for part in texts)
+    return int.from_bytes(blake2b(parts.encode(), digest_size=8).digest()) / COIN_SIDES
 
 
 def decide(state: State, ticket: TicketView) -> Decision:
@@ -130,7 +142,7 @@ def decide(state: State, ticket: TicketView) -> Decision:
 def label(state: State, ticket: TicketView) -> Decision:
     """The class's arm, always."""
     seen = _offers(state, ticket)
-    return _draw(state, ticket, seen, "label", _surely(_fitting(seen, _class_arm(state, ticket)), "class"))
+    return _draw(state, ticket, seen, "label", _surely(_fitting(seen, _class_arm(state, ticket, seen)), "class"))
 
 
 def fixed(state: State, ticket: TicketView) -> Decision:
@@ -146,11 +158,12 @@ def fixed(state: State, ticket: TicketView) -> Decision:
 def paced(state: State, ticket: TicketView) -> Decision:
     """The most quality after paying lambda for the cost, as long as the cheapest arm's reserve stays whole.
 
-    While an arm has too few ratings to be judged the class decides, as `label` does, and more is explored.
+    While an arm has too few ratings to be judged the class decides, as `label` does, and more is explored, once
+    there are ratings at all: where none come there is nothing to learn.
     """
     seen = _offers(state, ticket)
     if state.is_cold:
-        wanted, rule, explore = _class_arm(state, ticket), "cold", state.config.explore_cold
+        wanted, rule, explore = _class_arm(state, ticket, seen), "cold", _explore_cold(state)
     else:
         best = _best(seen, state.lambda_)
         rule = "gain" if best.expected_usd > _cheapest(seen).expected_usd else "saved"
@@ -167,7 +180,7 @@ def floor(state: State, ticket: TicketView) -> Decision:
     seen = _offers(state, ticket)
     explore = state.config.explore
     if state.is_cold:
-        arm, rule, explore = _class_arm(state, ticket), "cold", state.config.explore_cold
+        arm, rule, explore = _class_arm(state, ticket, seen), "cold", _explore_cold(state)
     elif state.target_lambda is None:
         arm, rule = max(seen, key=lambda offer: (offer.quality, -offer.expected_usd)).arm, "target_missed"
     else:
@@ -222,16 +235,26 @@ def _offers(state: State, ticket: TicketView) -> list[ArmOffer]:
     x = gains.features(ticket.score, ticket.ticket_class, ticket.prompt_tokens)
     available, holds = state.available_usd, ticket.holds_usd
     seen = []
-    for arm, (quality, expected) in zip(state.config.arms, offers(state, x, ticket.prompt_tokens), strict=True):
+    for arm, (quality, expected) in zip(state.arms, offers(state, x, ticket.prompt_tokens), strict=True):
         if arm not in holds:
             raise PolicyMisconfigured(f"ticket {ticket.ticket_id} has no hold for arm {arm!r}, only {sorted(holds)}")
         hold = holds[arm]
-        seen.append(ArmOffer(arm, quality, expected, hold, hold <= available))
+        if hold is None:
+            continue
+        seen.append(ArmOffer(arm, quality, expected, hold, hold <= available or not state.is_hard))
+    if not seen:
+        raise PolicyMisconfigured(f"none of the arms {list(state.config.arms)} has a price. List one for each.")
     return seen
 
 
-def _class_arm(state: State, ticket: TicketView) -> str:
-    return next(arm for name, arm in state.config.class_arms if name == ticket.ticket_class)
+def _explore_cold(state: State) -> float:
+    return state.config.explore_cold if any(arm.ratings for arm in state.quality.values()) else 0.0
+
+
+def _class_arm(state: State, ticket: TicketView, seen: list[ArmOffer]) -> str:
+    """The class's arm; the cheapest where that one has no price."""
+    arm = next(arm for name, arm in state.config.class_arms if name == ticket.ticket_class)
+    return arm if any(offer.arm == arm for offer in seen) else _cheapest(seen).arm
 
 
 def _cheapest(seen: list[ArmOffer]) -> ArmOffer:
@@ -271,7 +294,7 @@ def _draw(
     arm, propensity = choice.shares[0]
     rule = choice.rule
     if len(choice.shares) > 1:
-        flip, below = coin(state.config.seed, ticket.ticket_id), 0.0
+        flip, below = coin(state.config.seed, state.config.client_id, ticket.ticket_id), 0.0
         for arm, propensity in choice.shares:  # noqa: B007  the last one also stands for what rounding leaves
             below += propensity
             if flip < below:
@@ -294,5 +317,5 @@ def _draw(
         budget_left_usd=state.left_usd,
         tickets_expected=state.outlook.tickets,
         hours_to_go=max(volume.end_s - max(ticket.at.timestamp(), volume.last_s), 0.0) / 3600.0,
-        minutes_per_quality=state.config.minutes_per_quality,
+        minutes_per_quality=state.config.minutes_per_quality or state.minutes_per_quality,
     )

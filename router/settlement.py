@@ -24,9 +24,10 @@ from ledger.money import LIMIT, text
 from ledger.prices import Price, PriceBook
 from ledger.usage import UnknownUsage, Usage
 from router.classify import Reading
-from router.split import Decision
+from router.policy import Decision
 
 SECONDS_AT_MOST = 999_999.0
+PLACES = 6  # of shares and figures
 # An alias that answers under the name of a dated snapshot of itself: gpt-4o as gpt-4o-2024-08-06.
 _SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
 
@@ -107,16 +108,20 @@ def reserved(order: Order, attempt: int, *, event_id: str, hold_usd: Decimal, pr
         request_stream=order.stream,
         client_retry=order.client_retry,
         class_reading=order.class_reading,
-        class_score=seen.class_score if seen else None,
-        policy=seen.policy if seen else None,
-        propensity=seen.propensity if seen else None,
+        policy=seen.named if seen else None,
+        propensity=round(seen.propensity, PLACES) if seen else None,
         lambda_=seen.lambda_ if seen else None,
-        gain=seen.gain if seen else None,
-        extra_cost_usd=seen.extra_cost_usd if seen else None,
-        budget_left_usd=seen.budget_left_usd if seen else None,
-        tickets_expected=seen.tickets_expected if seen else None,
+        gain=round(seen.gain, PLACES) if seen else None,
+        extra_cost_usd=_about(seen.extra_usd) if seen else None,
+        budget_left_usd=_about(seen.budget_left_usd) if seen and seen.is_capped else None,
+        tickets_expected=round(seen.tickets_expected, 1) if seen else None,
         reason=seen.reason if seen else None,
     )
+
+
+def _about(usd: float) -> str:
+    """An expectation as an event holds money: a millionth of a dollar is finer than any of them is known."""
+    return text(Decimal(f"{usd:.6f}"))
 
 
 def settled(

@@ -20,7 +20,7 @@ from ledger.prices import Price
 from ledger.projections import State
 from ledger.windows import EditWindow, LatencyWindow
 from router.chat_request import AUTO
-from router.config import PREMIUM, STANDARD, Config
+from router.config import Config
 from router.doors import Visit, answer
 from router.errors import NotYours, Overloaded
 
@@ -54,7 +54,7 @@ class Views:
     async def split(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """GET /v1/split: the policy, its arms with their prices now, and the shares of this month's routed drafts."""
         moment = self._moment(request)
-        arms = {name: self._arm(self._config.arms.model(name), moment) for name in (STANDARD, PREMIUM)}
+        arms = {name: self._arm(self._config.arms[name], moment) for name in self._config.arms}
         policy = self._config.policy
         clients = [
             {

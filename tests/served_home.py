@@ -21,9 +21,11 @@ from ledger.home import Home, create, key_hash
 from ledger.prices import Price, moment_of, price_id, rates
 from ledger.store import Ledger
 from router.app import Service, build, listening
-from router.config import Config, read
+from router.config import Config, read, terms_of
 from router.simulator import create_app
 from router.simulator_config import SimulatorConfig
+from router.standing import Standings
+from router.standing_home import Follower
 
 MEDIUM, LARGE, FLASH = "mistralai/Mistral-Medium-3", "mistralai/Mistral-Large-3", "deepseek-ai/DeepSeek-V4-Flash"
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -155,13 +157,15 @@ async def served(
     """The gateway on a free port over a real ledger, with short waits. `settings` are more lines of TOML."""
     home = create(path / "home", "")
     config = configured(provider_url, settings)
-    ledger = Ledger.open(home.path, clock=lambda: datetime.now(UTC))
+    standings = Standings(terms_of(config))
+    ledger = Ledger.open(home.path, clock=lambda: datetime.now(UTC), folds=(Follower(standings),))
     fatal: list[WriteFailed] = []
     try:
         fill(ledger, home.pepper(), caps=caps or {}, private=private)
         service = build(
             ledger,
             config,
+            standings=standings,
             pepper=home.pepper(),
             admin_token=home.admin_token(),
             provider_key=provider_key,

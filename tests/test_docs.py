@@ -18,7 +18,7 @@ from ledger import events as e
 from ledger.catalog import view_texts
 from ledger.journal import Limits
 from reports.settings import Settings
-from router.config import Config, Journal, default_text, read
+from router.config import Config, Journal, default_text, keys_of, read
 from router.simulator_config import FAULTS
 from tests.running import ROOT, commanded
 
@@ -49,10 +49,10 @@ def settings() -> set[str]:
     """Every setting as section.key."""
     of_reports = {f"reports.{name}" for name in Settings.__struct_fields__}
     return of_reports | {
-        f"{section.name}.{key.name}"
+        f"{section.name}.{key}"
         for section in msgspec.structs.fields(Config)
         if section.name != "reports"
-        for key in msgspec.structs.fields(section.type)
+        for key, _ in keys_of(section.name, {})
     }
 
 

@@ -29,7 +29,9 @@ from ledger.events import CallOrphaned, CallReserved, CallSettled
 from ledger.home import Home, create
 from ledger.lock import owner
 from ledger.store import Ledger
-from router.app import CannotListen, Job, build, listening, policy_of, serve
+from router.app import CannotListen, Job, build, listening, serve
+from router.config import terms_of
+from router.standing import Standings
 
 SCRIPT = """
 import os, sys
@@ -246,7 +248,13 @@ async def test_jobs_run_at_the_start_and_one_that_fails_stops_nothing(tmp_path: 
     ledger = Ledger.open(home.path, clock=lambda: datetime.now(UTC))
     config = configured("http://127.0.0.1:9", "server.port = 0")
     service = build(
-        ledger, config, pepper=home.pepper(), admin_token=home.admin_token(), provider_key=None, on_fatal=_ignored
+        ledger,
+        config,
+        standings=Standings(terms_of(config)),
+        pepper=home.pepper(),
+        admin_token=home.admin_token(),
+        provider_key=None,
+        on_fatal=_ignored,
     )
     urls: list[str] = []
     jobs = [Job("fails", 3600, fails), Job("works", 3600, works)]
@@ -260,11 +268,6 @@ async def test_jobs_run_at_the_start_and_one_that_fails_stops_nothing(tmp_path: 
 
 
 def _ignored(_: WriteFailed) -> None: ...
-
-
-def test_the_policy_is_the_configured_one() -> None:
-    assert policy_of(configured("http://x")).__name__ == "label"
-    assert policy_of(configured("http://x", 'policy.name = "fixed"')).__name__ == "decide"
 
 
 def _until(is_so: Any, seconds: float = 10.0) -> None:

@@ -56,7 +56,7 @@ def test_the_environment_wins_over_the_file_and_is_read_as_the_keys_own_type() -
     config = read("[server]\nport = 1", environment)
 
     assert (config.server.port, config.provider.bills_errors, config.budget.wait_s) == (9000, True, 0.5)
-    assert config.arms.premium == "some-model"
+    assert config.arms["premium"] == "some-model"
 
 
 def test_a_bad_value_in_the_environment_is_named() -> None:

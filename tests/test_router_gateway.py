@@ -130,7 +130,7 @@ async def test_auto_is_two_calls_both_held_made_and_settled_and_the_decision_sta
         ]
         assert sorting.subject != drafting.subject == own["call_id"]
         assert (sorting.arm, sorting.ticket_class, sorting.class_reading) == (None, None, None)
-        assert (drafting.arm, drafting.ticket_class, drafting.policy) == (own["arm"], own["class"], "label")
+        assert (drafting.arm, drafting.ticket_class, drafting.policy) == (own["arm"], own["class"], "paced@1")
         assert (drafting.class_reading, drafting.propensity) == (own["class_reading"], 1.0)
         assert own["classification_cost_usd"] == ends[0].cost_usd
         assert (headers["x-halfpenny-arm"], headers["x-halfpenny-class"]) == (own["arm"], own["class"])

@@ -288,7 +288,7 @@ def test_more_budget_never_buys_a_worse_arm(less: float, more: float):
     """Lambda made by the refresh itself, on a window of tickets of many lengths."""
     less, more = min(less, more), max(less, more)
     state = warm(budget_usd=less)
-    state.window = [((1.0, 0.0, 0.0), 200 + 20 * k) for k in range(200)]
+    state.window = [((1.0, 0.0, 0.0), 200 + 20 * k, "simple") for k in range(200)]
     for arm, level in (("medium", 0.5), ("large", 0.8)):
         state.quality[arm].moments[0], state.quality[arm].products[0] = 1e6, level * 1e6
         state.quality[arm].weight = 1e6
