@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ledger import rows
-from ledger.codec import COLUMNS, CURRENT
+from ledger.codec import COLUMNS, WRITTEN
 from ledger.errors import Damage
 from ledger.events import Event
 from ledger.money import PLACES
@@ -58,7 +58,7 @@ def _copy(select: str, target: Path) -> None:
 
 
 def read(path: Path) -> Iterator[Event]:
-    """Every event of a segment in its order, a batch at a time, with its stamps but `prev` and `crc`.
+    """Every event of a segment in its order and as it was written, a batch at a time, with its stamps but `prev` and `crc`.
 
     The caller has checked the file's SHA-256. Errors: Damage for a file pyarrow cannot read or a type it does not know.
     """
@@ -86,7 +86,7 @@ def _plan(
     tag: str, present: Mapping[str, list[Any]], path: Path
 ) -> tuple[type[Event], tuple[tuple[str, list[Any]], ...]]:
     """Which columns of the batch fill which fields of this type."""
-    kind = CURRENT.get(tag)
+    kind = WRITTEN.get(tag)
     if kind is None:
         raise Damage(path, f"it holds events of the unknown type {tag!r}")
     names = {field.encode_name: field.name for field in msgspec.structs.fields(kind)}

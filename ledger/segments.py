@@ -99,7 +99,7 @@ def seal(
         manifest = manifests.replacing(manifest, now=now, files=files, sealed_up_to=batch[-1], left=left)
         manifests.store(home, disk, manifest)
         if segment is not None and on_sealed is not None:
-            on_sealed(home, disk, form.read(disk.local(home.path / segment.path)), segment.end)
+            on_sealed(home, disk, map(codec.current, form.read(disk.local(home.path / segment.path))), segment.end)
     return manifest
 
 
@@ -181,9 +181,9 @@ def check(home: Home, disk: Disk, segment: Segment) -> None:
 
 
 def read_segment(home: Home, disk: Disk, segment: Segment, form: Form = PARQUET) -> Iterator[Event]:
-    """A segment's events in order, its SHA-256 checked first. Errors: Damage; FileNotFoundError."""
+    """A segment's events in order, in their current versions, its SHA-256 checked first. Errors: Damage; FileNotFoundError."""
     check(home, disk, segment)
-    yield from form.read(disk.local(home.path / segment.path))
+    yield from map(codec.current, form.read(disk.local(home.path / segment.path)))
 
 
 def read_sealed(
