@@ -82,7 +82,7 @@ def test_every_event_of_version_1_reads_as_it_was_written(tmp_path: Path) -> Non
     assert verify(home).is_ok
 
 
-class FxNoted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.fx.recorded.v0"):
+class FxNoted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.old.fx.recorded.v0"):
     """What an older program might have written: always against the dollar, so it does not say it."""
 
     base_currency: Name
@@ -94,10 +94,10 @@ class FxNoted(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpen
 @pytest.fixture
 def with_v0(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that still reads the older version."""
-    monkeypatch.setitem(codec.WRITTEN, "halfpenny.fx.recorded.v0", FxNoted)  # type: ignore[arg-type]
+    monkeypatch.setitem(codec.WRITTEN, "halfpenny.old.fx.recorded.v0", FxNoted)  # type: ignore[arg-type]
     monkeypatch.setitem(
         codec.UPCASTERS,  # type: ignore[arg-type]
-        "halfpenny.fx.recorded.v0",
+        "halfpenny.old.fx.recorded.v0",
         lambda found: found | {"type": "halfpenny.fx.recorded.v1", "quote_currency": "USD"},
     )
 
@@ -130,9 +130,11 @@ def test_an_older_version_keeps_its_bytes_in_the_chain_and_is_read_as_the_curren
     assert load(home, REAL).end.hash == prev
     assert verify(home).is_ok
     assert snapshots.dump(read_state(home)) == snapshots.dump(replay(read_all(home)))
-    assert [row["type"] for row in asked(home.path, "SELECT DISTINCT type FROM events")] == ["halfpenny.fx.recorded.v0"]
+    assert [row["type"] for row in asked(home.path, "SELECT DISTINCT type FROM events")] == [
+        "halfpenny.old.fx.recorded.v0"
+    ]
 
 
 def test_without_its_class_an_older_version_is_named_and_not_guessed(tmp_path: Path) -> None:
-    with pytest.raises(codec.BadLine, match=r"unknown event type 'halfpenny\.fx\.recorded\.v0'"):
-        codec.decode(b'{"type":"halfpenny.fx.recorded.v0","id":"x"}')
+    with pytest.raises(codec.BadLine, match=r"unknown event type 'halfpenny\.old\.fx\.recorded\.v0'"):
+        codec.decode(b'{"type":"halfpenny.old.fx.recorded.v0","id":"x"}')
