@@ -75,6 +75,11 @@ class Home:
         return self.path / "reports"
 
     @property
+    def content(self) -> Path:
+        """The directory of replies kept for a while; copies, and no part of the ledger."""
+        return self.path / "content"
+
+    @property
     def keys(self) -> Path:
         """The directory of secrets, kept out of backups of the rest."""
         return self.path / "keys"

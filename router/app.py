@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -34,12 +35,15 @@ from ledger.projections import State
 from ledger.store import Ledger
 from router import standing_home
 from router.admin import Admin, Seal
+from router.cache import Cache
 from router.calls import Calls
 from router.config import Config, terms_of
 from router.doors import PUBLIC, Door, Route
 from router.feedback import Feedback
 from router.gateway import Gateway
 from router.keys import KeyRing
+from router.reply_store import SqliteStore
+from router.shared_replies import shared_store
 from router.standing import Standings, refuse_troubled
 from router.standing_home import Follower
 from router.upstream import Upstream
@@ -88,6 +92,7 @@ class Service:
 
     app: web.Application
     gateway: Gateway
+    cache: Cache
 
     async def drain(self, deadline_s: float) -> int:
         """Take no more calls and wait for those in flight; the rest is cancelled and settles. Returns how many that was."""
@@ -125,8 +130,10 @@ def build(
     more: Sequence[Route] = (),
     now: Callable[[], datetime] = now_utc,
     chance: Callable[[], float] = random.random,
+    content: Path | None = None,
 ) -> Service:
-    """The service over an open ledger, which `standings` follow. `more` are routes of other rooms, marked like ours.
+    """The service over an open ledger, which `standings` follow. `more` are routes of other rooms, marked like ours; kept
+    replies lie in `content`.
 
     Errors: UnmarkedRoute.
     """
@@ -140,10 +147,21 @@ def build(
         new_id=new_id,
         chance=chance,
     )
+    replies = SqliteStore(None if content is None else content / "replies.sqlite3")
+    shared = shared_store(config.cache)
+    cache = Cache(
+        shared or replies,
+        config,
+        pepper=pepper,
+        prices=ledger.state.prices,
+        submit=ledger.submit,
+        new_id=new_id,
+    )
     gateway = Gateway(
         state=ledger.state,
         submit=ledger.submit,
         calls=calls,
+        cache=cache,
         policy=standings.decide,
         config=config,
         pepper=pepper,
@@ -160,9 +178,13 @@ def build(
     async def pool(_: web.Application) -> AsyncIterator[None]:
         async with upstream:
             yield
+        await cache.settle()
+        for store in (replies, shared):
+            if store is not None:
+                await store.close()
 
     app.cleanup_ctx.append(pool)
-    return Service(app=app, gateway=gateway)
+    return Service(app=app, gateway=gateway, cache=cache)
 
 
 def _routes(gateway: Gateway, feedback: Feedback, views: Views, admin: Admin) -> tuple[Route, ...]:
@@ -281,6 +303,7 @@ def run(
             provider_key=environment.get(config.provider.key_env),
             on_fatal=end_at_once,
             seal=lambda: _seal(ledger),
+            content=home.content,
             more=more(ledger),
         )
 

@@ -32,7 +32,7 @@ from router.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
-from router.event_stream import BrokenStream, StreamScan
+from router.event_stream import BrokenStream, Collected, StreamScan
 from router.holds import HoldLine
 from router.settlement import Ending, Order
 from router.upstream import Answer, NeverSent, NoAnswer, Upstream
@@ -59,7 +59,8 @@ class Client(Protocol):
 class Done(Struct, frozen=True, kw_only=True):
     """A call that ended well.
 
-    Units: `cost_usd` is the sum over all its attempts. Shapes: `body` and `reply` are those of an unstreamed call.
+    Units: `cost_usd` is the sum over all its attempts. Shapes: `body` and `reply` are those of an unstreamed call; of a stream that
+    was collected, `body` is all its bytes.
     """
 
     settled: CallSettled
@@ -242,7 +243,8 @@ class Calls:
     async def _receive_stream(self, attempt: _Attempt, answer: Answer, client: Client, closing: Closing) -> Done:
         order = attempt.order
         scan = StreamScan(choices=order.choices, wants_usage=order.wants_usage)
-        first_at, lost = await self._pump(scan, answer, client)
+        collected = Collected(order.kept_bytes)
+        first_at, lost = await self._pump(scan, answer, client, collected)
         outcome: Outcome = "client_gone" if client.is_gone else "ok"
         error_type = None
         if not scan.is_complete:
@@ -271,9 +273,11 @@ class Calls:
             raise CallFailed(self._stream_error(scan, lost))
         await client.finish(scan.closing(closing(settled, attempt.cost_usd)))
         await answer.close()
-        return Done(settled=settled, cost_usd=attempt.cost_usd, headers={})
+        return Done(settled=settled, cost_usd=attempt.cost_usd, headers={}, body=collected.body)
 
-    async def _pump(self, scan: StreamScan, answer: Answer, client: Client) -> tuple[float | None, NoAnswer | None]:
+    async def _pump(
+        self, scan: StreamScan, answer: Answer, client: Client, collected: Collected
+    ) -> tuple[float | None, NoAnswer | None]:
         """Read the stream to its end, whoever is still listening. Returns when it began, and how it was lost."""
         loop, first_at = asyncio.get_running_loop(), None
         try:
@@ -281,6 +285,7 @@ class Calls:
                 if first_at is None:
                     first_at = loop.time()
                 ready = scan.feed(block)
+                collected.take(block)
                 if ready and not client.is_gone:
                     await client.write(ready)
                 if scan.is_done or scan.error is not None:

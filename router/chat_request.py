@@ -249,6 +249,14 @@ def _strip_metadata(fields: dict[str, Raw]) -> None:
         fields["metadata"] = _raw(rest)
 
 
+def foreign_metadata(fields: dict[str, Raw]) -> bytes:
+    """The client's metadata without the gateway's own keys, in the order of its keys: what may change an answer."""
+    if "metadata" not in fields:
+        return b""
+    metadata = _field(fields, "metadata", _OBJECT) or {}
+    return _encode({name: value for name, value in sorted(metadata.items()) if name not in _OWN_METADATA})
+
+
 def _raw(value: object) -> Raw:
     return Raw(_encode(value))
 

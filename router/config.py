@@ -133,6 +133,38 @@ class Budget(_Section, frozen=True, kw_only=True):
     wait_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
 
 
+class ClientCache(_Section, frozen=True, kw_only=True):
+    """One client's own limits; what it leaves out is as for all. Units: seconds, bytes as stored."""
+
+    ttl_s: Annotated[float, Meta(ge=0)] | None = None
+    max_bytes: Positive | None = None
+
+
+class Cache(_Section, frozen=True, kw_only=True):
+    """Replies kept to be served again to the client that paid for them. Units: seconds, bytes as stored.
+
+    `ttl_s` 0 keeps nothing. `url` names a Redis or Valkey; without one replies lie in the home. `max_bytes` and
+    `max_replies` are a client's, and the home's store holds to them; `join_s` is how long a question waits for an equal
+    one that is being answered.
+    """
+
+    ttl_s: Annotated[float, Meta(ge=0)] = 0.0
+    max_bytes: Positive = 64 * 2**20
+    max_replies: Positive = 20_000
+    max_reply_bytes: Positive = 2**20
+    join_s: Seconds = 30.0
+    url: str = ""
+    timeout_s: Seconds = 0.25
+    clients: Mapping[str, ClientCache] = msgspec.field(default_factory=dict)
+
+
+class Idempotency(_Section, frozen=True, kw_only=True):
+    """How long an Idempotency-Key gives the reply it gave, and how much of each is kept. Units: seconds, bytes as stored."""
+
+    keep_s: Seconds = 86_400.0
+    max_bytes: Positive = 64 * 2**20
+
+
 class Journal(_Section, frozen=True, kw_only=True):
     """When a journal file is left for the next and sealed: at so many events or so long after its first. Units: seconds."""
 
@@ -159,6 +191,8 @@ class Config(_Section, frozen=True, kw_only=True):
     output_tokens: OutputTokens = OutputTokens()
     policy: Policy = Policy()
     budget: Budget = Budget()
+    cache: Cache = Cache()
+    idempotency: Idempotency = Idempotency()
     journal: Journal = Journal()
     tickets: Tickets = Tickets()
     reports: Mapping[str, Any] = msgspec.field(default_factory=dict)

@@ -214,6 +214,30 @@ class StreamScan:
         return b"data: %b\n\n" % msgspec.json.encode(chunk)
 
 
+class Collected:
+    """The blocks of a stream, as long as they stay within `at_most` bytes; what is larger is let go."""
+
+    __slots__ = ("_at_most", "_blocks", "_size")
+
+    def __init__(self, at_most: int) -> None:
+        self._at_most, self._size = at_most, 0
+        self._blocks: list[bytes] = []
+
+    def take(self, block: bytes) -> None:
+        """Add the next block."""
+        if self._at_most:
+            self._size += len(block)
+            self._blocks.append(block)
+            if self._size > self._at_most:
+                self._at_most = 0
+                self._blocks.clear()
+
+    @property
+    def body(self) -> bytes:
+        """All of it, or nothing."""
+        return b"".join(self._blocks)
+
+
 def error_frame(error: bytes) -> bytes:
     """An error object as the last event of a stream; OpenAI's clients raise on it."""
     return b"data: %b\n\n" % error

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -24,9 +23,11 @@ from ledger.events import CallSettled, Event
 from ledger.money import text
 from ledger.prices import Price, moment_of
 from ledger.projections import State
-from router import classify, settlement
+from router import answers, classify, settlement
 from router.aggregates import PolicyMisconfigured, TicketView
-from router.calls import Calls, Done
+from router.answers import Made, Routed, Sorted
+from router.cache import Cache, Hit
+from router.calls import Calls
 from router.chat_reply import first_text, spliced
 from router.chat_request import (
     AUTO,
@@ -37,39 +38,24 @@ from router.chat_request import (
     ticket_request,
     upstream_body,
 )
-from router.classify import TicketReading
 from router.config import Config
 from router.doors import JSON, Visit
 from router.errors import BadRequest, HttpError, Overloaded, QuotaSpent, UnpricedCall, UpstreamError, of_unpriced
-from router.event_stream import error_frame
+from router.event_stream import StreamScan, error_frame
 from router.keys import private_ticket_id
 from router.policy import Decision
+from router.replies import Kept, request_parts, source_of
 from router.settlement import Asked, Order
 from router.standing_folds import prompt_tokens
+from router.stream_client import StreamClient, has_left
 
 TIME_HEADER = "x-halfpenny-time"
-# Unsent bytes up to which a write cannot be paused: asyncio's low-water mark. Above it a clock watches the write.
-NEVER_PAUSED_BYTES = 2**14
 _NO_HEADERS: dict[str, str] = {}
 _encode = msgspec.json.encode
 _log = structlog.stdlib.get_logger()
 
 
 Policy = Callable[[str, TicketView], Decision]  # the client, and the ticket it sent
-
-
-class Sorted(NamedTuple):
-    """What the classification call came to: the reading, and the call itself where one was settled."""
-
-    reading: TicketReading
-    call: Done | None
-
-
-class Routed(NamedTuple):
-    """How a ticket came to its arm."""
-
-    sorted: Sorted
-    decision: Decision
 
 
 class Gateway:
@@ -81,13 +67,14 @@ class Gateway:
         state: State,
         submit: Callable[[Event], Awaitable[None]],
         calls: Calls,
+        cache: Cache,
         policy: Policy,
         config: Config,
         pepper: bytes,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
-        self._state, self._submit, self._calls = state, submit, calls
+        self._state, self._submit, self._calls, self._cache = state, submit, calls, cache
         self._policy, self._config, self._pepper = policy, config, pepper
         self._now, self._new_id = now, new_id
         self._periods: dict[str, Period] = {}  # by zone
@@ -164,41 +151,85 @@ class Gateway:
         more: dict[str, str],
     ) -> web.StreamResponse:
         headers = self._forwarded(request)
-        retry = _retry_count(request)
+        seat = self._cache.seat(asked, lambda: self._parts(chat, headers), request.headers, purpose=chat.purpose)
+        if seat is None:
+            return (await self._make(request, chat, asked, ticket, more, headers, kept_bytes=0)).response
+        hit = await self._cache.find(seat)
+        if hit is not None:
+            return await self._serve(request, chat, asked, hit, more)
+        kept = None
+        try:
+            made = await self._make(request, chat, asked, ticket, more, headers, kept_bytes=self._cache.stream_bytes)
+            kept = answers.kept(made, asked)
+        finally:
+            seat.keep(kept)
+        return made.response
+
+    async def _make(
+        self,
+        request: web.Request,
+        chat: ChatRequest,
+        asked: Asked,
+        ticket: str | None,
+        more: dict[str, str],
+        headers: dict[str, str],
+        *,
+        kept_bytes: int,
+    ) -> Made:
         routed = None
         if ticket is not None:
             routed = await self._route(request, asked, chat, ticket, headers)
             asked = self._after_sorting(asked, routed)
-        order = await self._order(asked, chat, routed, headers, retry)
+        order = await self._order(asked, chat, routed, headers, _retry_count(request), kept_bytes)
         if chat.stream:
             return await self._answer_stream(request, order, routed, more)
-        done = await self._calls.complete(order, lambda: _is_gone(request))
-        extra = _extra(order, routed, done.settled, done.cost_usd, more)
-        if more:
-            extra = b'"ticket_id":%b,"draft":%b,%b' % (
-                _encode(more["ticket_id"]),
-                _encode(first_text(done.body)),
-                extra,
-            )
-        shown = {**done.headers, **_shown(order), "x-halfpenny-cost-usd": text(done.cost_usd)}
-        return web.Response(body=spliced(done.body, extra), content_type=JSON, headers=shown)
+        done = await self._calls.complete(order, lambda: has_left(request))
+        extra = answers.drafted(more, done.body) + answers.own(order, routed, done.settled, done.cost_usd, more)
+        shown = {**done.headers, **answers.shown(order), "x-halfpenny-cost-usd": text(done.cost_usd)}
+        response = web.Response(body=spliced(done.body, extra), content_type=JSON, headers=shown)
+        return Made(response, done, routed)
+
+    async def _serve(
+        self, request: web.Request, chat: ChatRequest, asked: Asked, hit: Hit, more: dict[str, str]
+    ) -> web.StreamResponse:
+        """Answer from the cache; the hit is durable before the reply or its end is released."""
+        shown = answers.shown_hit(asked, hit)
+        extra = answers.own_of_hit(asked, hit, more)
+        await self._cache.record(asked, hit, stream=chat.stream)
+        body = hit.kept.body
+        if not chat.stream:
+            extra = answers.drafted(more, body) + extra
+            return web.Response(body=spliced(body, extra), content_type=JSON, headers=shown)
+        client = StreamClient(request, shown, self._config.server.client_stall_s)
+        scan = StreamScan(choices=chat.choices, wants_usage=chat.wants_usage)
+        scan.feed(body)  # it ends in this one block, so all of it goes out with the closing
+        await client.finish(scan.closing(extra))
+        return client.response
+
+    def _parts(self, chat: ChatRequest, headers: dict[str, str]) -> list[bytes | msgspec.Raw]:
+        """What makes a question the same: for a routed one also the models it may be routed to."""
+        arms, classifier = self._config.arms, self._config.classifier
+        routing = {**arms, "": classifier.model}
+        steady = {name: value for name, value in headers.items() if name.lower() != "x-simulate-time"}
+        return request_parts(chat, routing if chat.model == AUTO else {}, steady)
 
     async def _answer_stream(
         self, request: web.Request, order: Order, routed: Routed | None, more: dict[str, str]
-    ) -> web.StreamResponse:
-        client = _StreamClient(request, _shown(order), self._config.server.client_stall_s)
+    ) -> Made:
+        client = StreamClient(request, answers.shown(order), self._config.server.client_stall_s)
 
         def closing(settled: CallSettled, cost_usd: Decimal) -> bytes:
-            return _extra(order, routed, settled, cost_usd, more)
+            return answers.own(order, routed, settled, cost_usd, more)
 
+        done = None
         try:
-            await self._calls.stream(order, client, closing)
+            done = await self._calls.stream(order, client, closing)
         except (HttpError, asyncio.CancelledError) as failed:
             if not client.is_started:
                 raise
             stopped = Overloaded("The service is stopping.", retry_after_s=5)
             await client.finish(error_frame((failed if isinstance(failed, HttpError) else stopped).body))
-        return client.response
+        return Made(client.response, done, routed)
 
     async def _route(
         self, request: web.Request, asked: Asked, chat: ChatRequest, ticket: str, headers: dict[str, str]
@@ -235,6 +266,30 @@ class Gateway:
         Errors: BudgetSpent and HttpError for a model without a price, as for any call.
         """
         settings = self._config.classifier
+        body = classify.request_body(
+            ticket,
+            model=settings.model,
+            text_characters=settings.text_characters,
+            max_completion_tokens=settings.max_completion_tokens,
+        )
+        seat = self._cache.seat(asked, lambda: (b"sort", body), request.headers, purpose="classification")
+        if seat is None:
+            return await self._sort_anew(request, asked, body, headers)
+        hit = await self._cache.find(seat)
+        if hit is not None:
+            await self._cache.record_sorting(asked, hit)
+            return Sorted(classify.read_answer(first_text(hit.kept.body)), None, hit.kept.source)
+        kept = None
+        try:
+            found = await self._sort_anew(request, asked, body, headers)
+            if found.source is not None and found.call is not None and found.reading.reading == "clear":
+                kept = Kept(source=found.source, stored_at=asked.moment, body=found.call.body)
+        finally:
+            seat.keep(kept)
+        return found
+
+    async def _sort_anew(self, request: web.Request, asked: Asked, body: bytes, headers: dict[str, str]) -> Sorted:
+        settings = self._config.classifier
         order = Order(
             call_id=self._new_id(),
             client_id=asked.client_id,
@@ -242,12 +297,7 @@ class Gateway:
             moment=asked.moment,
             period=asked.period,
             model=settings.model,
-            body=classify.request_body(
-                ticket,
-                model=settings.model,
-                text_characters=settings.text_characters,
-                max_completion_tokens=settings.max_completion_tokens,
-            ),
+            body=body,
             max_output_tokens=settings.max_completion_tokens,
             price=await self._price(replace(asked, model=settings.model, purpose="classification")),
             purpose="classification",
@@ -255,11 +305,11 @@ class Gateway:
             more_headers=headers,
         )
         try:
-            done = await self._calls.complete(order, lambda: _is_gone(request))
+            done = await self._calls.complete(order, lambda: has_left(request))
         except UpstreamError as failed:
             _log.warning("not_sorted", call_id=order.call_id, status=failed.status, code=failed.code)
             return Sorted(classify.FAILED, None)
-        return Sorted(classify.read_answer(first_text(done.body)), done)
+        return Sorted(classify.read_answer(first_text(done.body)), done, source_of(done.settled))
 
     def _asked(self, request: web.Request, visit: Visit, chat: ChatRequest) -> Asked:
         moment, client_id = self.moment(request), visit.client_id
@@ -293,7 +343,13 @@ class Gateway:
         return min(bound, price.max_output_tokens or bound)
 
     async def _order(
-        self, asked: Asked, chat: ChatRequest, routed: Routed | None, headers: dict[str, str], retry: int | None
+        self,
+        asked: Asked,
+        chat: ChatRequest,
+        routed: Routed | None,
+        headers: dict[str, str],
+        retry: int | None,
+        kept_bytes: int,
     ) -> Order:
         price = await self._price(asked)
         bound = self._output_bound(chat, asked.model, price)
@@ -322,6 +378,7 @@ class Gateway:
             class_reading=routed.sorted.reading.reading if routed else None,
             decision=routed.decision if routed else None,
             client_retry=retry,
+            kept_bytes=kept_bytes,
             more_headers=headers,
         )
 
@@ -354,80 +411,7 @@ class Gateway:
         return {name: value for name, value in request.headers.items() if name.lower().startswith("x-simulate-")}
 
 
-class _StreamClient:
-    """The client's side of a stream. Its slowness is bounded: one that reads nothing for so long counts as gone."""
-
-    def __init__(self, request: web.Request, headers: dict[str, str], stall_s: float) -> None:
-        self._request, self._stall_s, self._has_left = request, stall_s, False
-        self.is_started = False
-        self.response = web.StreamResponse(headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
-        self.response.content_type = "text/event-stream"
-
-    @property
-    def is_gone(self) -> bool:
-        return self._has_left or _is_gone(self._request)
-
-    async def write(self, data: bytes) -> None:
-        """Send bytes, waiting while the client is slow; upstream waits with it, so nothing piles up here."""
-        await self._send(data, self.response.write)
-
-    async def finish(self, data: bytes) -> None:
-        """Send the last bytes and close the body, in one write."""
-        await self._send(data, self.response.write_eof)
-
-    async def _send(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
-        if self.is_gone:
-            return
-        try:
-            if not self.is_started:
-                self.is_started = True
-                await self.response.prepare(self._request)
-            transport = self._request.transport
-            if transport is None or transport.get_write_buffer_size() + len(data) <= NEVER_PAUSED_BYTES:
-                await send(data)
-            else:
-                async with asyncio.timeout(self._stall_s):
-                    await send(data)
-        except ConnectionError:
-            self._has_left = True
-        except TimeoutError:
-            self._has_left = True
-            if (transport := self._request.transport) is not None:
-                transport.abort()
-
-
-def _is_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
-
-
 def _retry_count(request: web.Request) -> int | None:
     """How often the client's library has tried before; OpenAI's says so in a header. Absent when never."""
     said = request.headers.get("x-stainless-retry-count", "0")
     return int(said) or None if said.isascii() and said.isdigit() and len(said) < 4 else None
-
-
-def _shown(order: Order) -> dict[str, str]:
-    shown = {"x-request-id": order.call_id, "x-halfpenny-call-id": order.call_id}
-    if order.decision is not None:
-        shown["x-halfpenny-arm"] = order.decision.arm
-        shown["x-halfpenny-class"] = order.ticket_class or ""
-    return shown
-
-
-def _extra(order: Order, routed: Routed | None, settled: CallSettled, cost_usd: Decimal, more: dict[str, str]) -> bytes:
-    """The gateway's own object: `"halfpenny": {call_id, cost_usd, arm, class, reason, cached}` and what sorting cost."""
-    said: dict[str, object] = {
-        "call_id": order.call_id,
-        "cost_usd": text(cost_usd),
-        "arm": settled.arm,
-        "class": settled.ticket_class,
-        "reason": routed.decision.reason if routed else "the request named the model",
-        "cached": False,
-        **more,
-    }
-    if routed is not None:
-        call = routed.sorted.call
-        said["class_reading"] = routed.sorted.reading.reading
-        said["classification_call_id"] = call.settled.subject if call else None
-        said["classification_cost_usd"] = text(call.cost_usd) if call else None
-    return b'"halfpenny":' + _encode(said)

@@ -57,6 +57,7 @@ class Order(Struct, frozen=True, kw_only=True):
     class_reading: Reading | None = None
     decision: Decision | None = None
     client_retry: int | None = None
+    kept_bytes: int = 0  # so much of a stream is collected whole; 0: nothing
     more_headers: Mapping[str, str]
 
     @property

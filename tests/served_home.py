@@ -171,6 +171,7 @@ async def served(
             provider_key=provider_key,
             on_fatal=fatal.append,
             chance=lambda: 0.5,
+            content=home.content,
         )
         async with (
             listening(service.app, "127.0.0.1", 0) as url,
