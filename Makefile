@@ -4,7 +4,7 @@ HOME_DIR ?= demo-home
 MONTH ?= 2025-10
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench-ledger bench-gateway bench-router bench-reports drill lock clean
+.PHONY: setup demo test lint drill-ledger bench-ledger bench-gateway bench-router bench-reports drill lock clean
 
 setup: .venv/installed
 
@@ -30,6 +30,10 @@ bench-ledger bench-gateway bench-router bench-reports: bench-%: setup
 
 drill: setup  ## the long fault drills: 20 kills under load, 20 seals beside a reader
 	$(BIN)/python -m bench.drills
+
+drill-ledger: setup  ## a million power cuts, 10,000 kills, every failing system call; about an hour
+	$(BIN)/python -m bench.ledger_drills
+	$(BIN)/python -m tests.planted_bugs
 
 lock:  ## make requirements.lock anew; needs pip-tools
 	$(PYTHON) -m piptools compile --quiet --generate-hashes --all-extras --strip-extras --allow-unsafe \

@@ -64,17 +64,17 @@ def publish(
     Errors: NotPublished for a view that does not bind or a segment without a footer; OSError. The views in force stay.
     """
     temporary = home.catalog.with_name(home.catalog.name + TEMPORARY)
-    local = disk.local(temporary)
-    discard(disk, temporary)
-    handle = disk.create(temporary)
-    try:
-        write_all(disk, handle, _shipped_views())
-    finally:
-        disk.close(handle)
     segments = [disk.local(home.path / segment.path) for segment in manifest.files if segment.path not in damaged]
     lines = [disk.local(tail.path_of(home, number)) for number in journals]
+    discard(disk, temporary)
     try:
-        _execute(local, (*_events(segments, lines), *_meta(manifest, damaged, now)))
+        shipped = _shipped_views()
+        handle = disk.create(temporary)
+        try:
+            write_all(disk, handle, shipped)
+        finally:
+            disk.close(handle)
+        _execute(disk.local(temporary), (*_events(segments, lines), *_meta(manifest, damaged, now)))
     except duckdb.Error as refused:
         raise NotPublished(home, str(refused)) from None
     adopt(disk, temporary, home.catalog)

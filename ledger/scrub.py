@@ -54,9 +54,10 @@ class Scrub:
             key=lambda segment: (segment.path not in self._damaged, self._checked.get(segment.path, _NEVER)),
         )
         for segment in in_turn:
-            if budget <= 0 and segment.path not in self._damaged:
-                return
-            budget -= segment.bytes
+            if segment.path not in self._damaged:
+                if budget <= 0:
+                    return
+                budget -= segment.bytes
             yield segment
 
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 from random import Random
 
+from ledger.home import Home
+
 BLOCK = 512
 KEPT_ALL, KEPT_NONE = 0.3, 0.3  # of a cut's choices for what is pending; the rest is anything in between
 
@@ -119,25 +121,25 @@ def _copied(what: Content | Directory, seen: dict[int, Content | Directory]) -> 
 
 
 class ModelDisk:
-    """The Disk protocol over that. Shapes: all paths lie below `root`.
+    """The Disk protocol over that. Shapes: all paths lie below the directory that holds `home`.
 
     `before(verb, path)` is called before each verb that changes anything, where a drill looks at what a cut would leave;
     it may raise the OSError that the verb is to fail with. `draw` decides how many bytes each write takes.
     """
 
-    def __init__(self, root: Path, draw: Random, top: Directory | None = None) -> None:
-        self.root, self.draw, self.top = root, draw, top or Directory()
+    def __init__(self, home: Home, draw: Random, top: Directory | None = None) -> None:
+        self.home, self.root, self.draw, self.top = home, home.path.parent, draw, top or Directory()
         self.before: Callable[[str, PurePath], None] = _nothing
         self.is_short = False
         self._handles: dict[int, Content] = {}
 
     def cut(self, draw: Random) -> ModelDisk:
         """The disk as it may be found after the power went now."""
-        return ModelDisk(self.root, draw, self.top.survivor(draw))
+        return ModelDisk(self.home, draw, self.top.survivor(draw))
 
     def killed(self, draw: Random) -> ModelDisk:
         """The disk as the next process finds it when only this one died: all is there, and pending is still pending."""
-        return ModelDisk(self.root, draw, self.top.copy({}))
+        return ModelDisk(self.home, draw, self.top.copy({}))
 
     def create(self, path: Path) -> int:
         self.before("create", path)

@@ -33,7 +33,7 @@ def run(flips: int, seed: int) -> int:
 def _home(seed: int) -> tuple[History, ModelDisk]:
     """A home after some lives without faults, all of it durable."""
     history = History(seed)
-    disk = ModelDisk(ROOT, history.draw)
+    disk = ModelDisk(HOME, history.draw)
     disk.make_dir(HOME.path)
     for _ in range(4):
         life = Life(history, disk, is_sound=True)

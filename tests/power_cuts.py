@@ -20,8 +20,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
 from random import Random
+from typing import Protocol, cast
 
-from ledger import bodies, codec, segments, tail
+from ledger import bodies, catalog, codec, segments, tail
 from ledger.disk import TEMPORARY, Disk, adopt, discard
 from ledger.errors import Damage, LedgerError, WriteFailed
 from ledger.events import CallVoided, Event
@@ -49,6 +50,18 @@ class OneHome(Home):
 
 
 HOME = OneHome(ROOT / "home")
+
+
+class LivedDisk(Disk, Protocol):
+    """A Disk lives are lived on: it asks before each step, and takes files as from a library."""
+
+    home: Home
+    before: Callable[[str, PurePath], None]
+    is_short: bool
+
+    def put(self, path: Path, data: bytes) -> None: ...
+
+
 BEGIN = datetime(2025, 10, 3, 8, 15, 2, 123456, tzinfo=UTC)
 GRACE = timedelta(minutes=15)
 POOL = 400  # bodies made once; each history begins anew with the first
@@ -92,7 +105,7 @@ def _body(number: int) -> bytes:
 BODIES = tuple(_body(number) for number in range(POOL))
 
 
-def form(disk: ModelDisk, draw: Random, *, is_faulty: bool) -> Form:
+def form(disk: LivedDisk, draw: Random, *, is_faulty: bool) -> Form:
     """Segments that are the journal's lines: as cheap as can be, and every check of a seal works on them.
 
     With `is_faulty` it now and then loses or doubles an event, which a seal must see by rereading.
@@ -120,9 +133,7 @@ def publish(
     discard(disk, temporary)
     files = [segment.path for segment in manifest.files if segment.path not in damaged]
     files += [str(tail.path_of(home, number).relative_to(home.path)) for number in journals]
-    if not isinstance(disk, ModelDisk):
-        raise TypeError("the model's catalog is for the model's disk")
-    disk.put(temporary, json.dumps({"files": files, "at": now.timestamp()}).encode())
+    cast("LivedDisk", disk).put(temporary, json.dumps({"files": files, "at": now.timestamp()}).encode())
     adopt(disk, temporary, home.catalog)
 
 
@@ -135,8 +146,8 @@ class Upkeep:
         self._wanted, self._sealed, self._prepare = -1, -1, -1
         self._tools = Tools(
             disk=life.disk,
-            form=form(life.disk, life.draw, is_faulty=life.is_faulty),
-            publish=publish,
+            form=life.form or form(life.disk, life.draw, is_faulty=life.is_faulty),
+            publish=publish if life.form is None else catalog.publish,
             scrub=Scrub(1 << 20),
         )
 
@@ -154,7 +165,7 @@ class Upkeep:
         command = Command(
             seal_up_to=self._wanted if prepare is None else -1, prepare=prepare, grace_seconds=GRACE.total_seconds()
         )
-        answer = work(HOME, command, self._tools, now=self.life.now)
+        answer = work(self.life.disk.home, command, self._tools, now=self.life.now)
         if answer.prepared is None:
             return answer.trouble
         self._prepare = -1
@@ -175,7 +186,7 @@ class History:
 
     def run(self) -> Counter[str]:
         """Live, and count what was done. Errors: Broken."""
-        disk = ModelDisk(ROOT, self.draw)
+        disk = ModelDisk(HOME, self.draw)
         disk.make_dir(HOME.path)
         disk.sync_dir(ROOT)
         for _ in range(LIVES):
@@ -185,9 +196,9 @@ class History:
         self.start(disk)
         return self.counts
 
-    def start(self, disk: ModelDisk) -> Recovered | None:
+    def start(self, disk: LivedDisk, reading: Form | None = None) -> Recovered | None:
         """Recover as a process does; the log is then what was found. None when a hole in unsynced bytes stops it, aloud."""
-        found = started(disk, self.log, self.told, self.now)
+        found = started(disk, self.log, self.told, self.now, reading)
         if found is None:
             self.counts["stopped aloud"] += 1
             return None
@@ -196,17 +207,19 @@ class History:
         return recovered
 
 
-def started(disk: ModelDisk, log: list[str], told: int, now: datetime) -> tuple[Recovered, list[str]] | None:
+def started(
+    disk: LivedDisk, log: list[str], told: int, now: datetime, reading: Form | None = None
+) -> tuple[Recovered, list[str]] | None:
     """Recover, and hold what is found against the log. Errors: Broken."""
     ids: list[str] = []
-    reading = form(disk, Random(0), is_faulty=False)
+    reading = reading or form(disk, Random(0), is_faulty=False)
 
     def fold(manifest: Manifest) -> tail.Take:
-        ids.extend(event.id for event in segments.read_sealed(HOME, manifest, disk=disk, form=reading))
+        ids.extend(event.id for event in segments.read_sealed(disk.home, manifest, disk=disk, form=reading))
         return lambda event: ids.append(event.id)
 
     try:
-        recovered = recover(HOME, disk, fold=fold, now=now)
+        recovered = recover(disk.home, disk, fold=fold, now=now)
     except Damage as refused:
         if _is_holed(disk, refused):
             return None
@@ -228,10 +241,10 @@ def _compare(ids: list[str], log: list[str], told: int, when: str) -> None:
         raise Broken("nothing invented or moved", f"{when}: {ids} is no beginning of {log}")
 
 
-def _is_holed(disk: ModelDisk, refused: Damage) -> bool:
+def _is_holed(disk: LivedDisk, refused: Damage) -> bool:
     """Whether unsynced blocks came through behind others that did not: a start may stop there, and says so."""
     path = Path(refused.path)
-    if path.parent != HOME.journal or refused.offset is None:
+    if path.parent != disk.home.journal or refused.offset is None:
         return False
     return b"\0" in disk.read(path, refused.offset).rstrip(b"\0")
 
@@ -239,12 +252,12 @@ def _is_holed(disk: ModelDisk, refused: Damage) -> bool:
 class Life:
     """One process on one disk, looked at before every step that changes it."""
 
-    def __init__(self, history: History, disk: ModelDisk, *, is_sound: bool = False) -> None:
-        """Shapes: with `is_sound` nothing fails and nobody looks."""
+    def __init__(self, history: History, disk: LivedDisk, *, is_sound: bool = False, form: Form | None = None) -> None:
+        """Shapes: with `is_sound` nothing fails and nobody looks; `form` real Parquet and views instead of cheap ones."""
         self.history, self.disk, self.draw = history, disk, history.draw
         self.pending: list[Pending] = []
         self._attached: list[tuple[datetime, list[str]]] = []  # catalogs that readers still hold
-        self.is_sound = is_sound
+        self.is_sound, self.form = is_sound, form
         self.is_faulty = not is_sound and self.draw.random() < 0.15
         self.fault: tuple[str, int] | None = (
             self.draw.choice(FAULTS) if not is_sound and self.draw.random() < 0.35 else None
@@ -263,7 +276,7 @@ class Life:
         """Start, work, and stop at once, whatever is going on."""
         history = self.history
         try:
-            recovered = history.start(self.disk)
+            recovered = history.start(self.disk, self.form)
             if recovered is None:
                 return
             self.begin(recovered)
@@ -281,7 +294,7 @@ class Life:
         limits = Limits(events=self.draw.randrange(1, 7), seconds=1e9, grace_seconds=GRACE.total_seconds())
         self.keeper = Upkeep(self)
         self.journal = begun(
-            HOME,
+            self.disk.home,
             recovered,
             self.keeper,
             clock=lambda: self.now,
@@ -355,7 +368,8 @@ class Life:
         self._acknowledge()
         history.counts["cuts"] += 1
         is_kill = draw.random() < 0.25
-        copy = self.disk.killed(draw) if is_kill else self.disk.cut(draw)
+        disk = cast("ModelDisk", self.disk)
+        copy = disk.killed(draw) if is_kill else disk.cut(draw)
         told = history.told
         if draw.random() < 0.15:
             copy.before = lambda *_: _look_again(copy, history, told)
@@ -375,15 +389,15 @@ class Life:
         history = self.history
         history.counts["reads"] += 1
         ids: list[str] = []
-        files = json.loads(self._readable(HOME.catalog))["files"]
+        files = json.loads(self._readable(self.disk.home.catalog))["files"]
         for name in files:
-            content = self._readable(HOME.path / name)
+            content = self._readable(self.disk.home.path / name)
             whole = content if name.endswith(".parquet") else content[: content.rfind(b"\n") + 1]
             ids += [codec.decode(line).id for line in whole.splitlines()]
         _compare(ids, history.log, history.told, "through the catalog")
         self._attached = [(at, names) for at, names in self._attached if self.now - at < GRACE]
         for name in {name for _, names in self._attached for name in names}:
-            self._readable(HOME.path / name)
+            self._readable(self.disk.home.path / name)
         self._attached.append((self.now, files))
 
     def _readable(self, path: Path) -> bytes:

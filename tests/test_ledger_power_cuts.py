@@ -35,7 +35,7 @@ def test_no_cut_loses_doubles_or_invents_an_event(share: int) -> None:
 
 
 def test_the_model_keeps_what_was_synced_and_may_lose_the_rest() -> None:
-    disk = ModelDisk(ROOT, Random(1))
+    disk = ModelDisk(HOME, Random(1))
     for name in ("synced", "unsynced", "unnamed"):
         handle = disk.create(ROOT / name)
         disk.write(handle, b"abc")
@@ -86,7 +86,7 @@ class OneHome(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.history = History(0)
-        self.disk = ModelDisk(ROOT, self.history.draw)
+        self.disk = ModelDisk(HOME, self.history.draw)
         self.disk.make_dir(HOME.path)
         self.disk.sync_dir(ROOT)
         self.life = self._next()
