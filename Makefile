@@ -33,6 +33,7 @@ drill: setup  ## the long fault drills: 20 kills under load, 20 seals beside a r
 
 drill-ledger: setup  ## a million power cuts, 10,000 kills, every failing system call; about an hour
 	$(BIN)/python -m bench.ledger_drills
+	$(BIN)/python -m tests.home_flips
 	$(BIN)/python -m tests.planted_bugs
 
 lock:  ## make requirements.lock anew; needs pip-tools

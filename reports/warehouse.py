@@ -20,7 +20,7 @@ from typing import Any
 
 import duckdb
 
-from ledger import catalog, manifest
+from ledger import catalog, manifest, tail
 from ledger.codec import COLUMNS
 from ledger.disk import REAL
 from ledger.errors import Damage, InvalidInput, NotAHome
@@ -30,6 +30,7 @@ from reports.errors import NotReadable
 
 Row = tuple[Any, ...]
 MEMORY_LIMIT = "2GB"
+TRIES = 5
 BLOCK = 1 << 20  # bytes hashed at a time
 
 
@@ -92,11 +93,15 @@ def opened(home_path: Path) -> Iterator[Warehouse]:
     if not home.catalog.is_file():
         raise NotAHome(home_path)
     check_segments(home)
+    check_tail(home)
     connection = duckdb.connect(":memory:", config={"memory_limit": MEMORY_LIMIT})
     try:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"ATTACH {literal(str(home.catalog))} AS ledger (READ_ONLY)")
-        _complete(connection)
+        try:
+            connection.execute(f"ATTACH {literal(str(home.catalog))} AS ledger (READ_ONLY)")
+            _complete(connection)
+        except duckdb.Error as refused:  # a catalog that changed fails in any way
+            raise NotReadable(home.path, str(refused).splitlines()[0]) from None
         yield Warehouse(connection)
     except duckdb.IOException as refused:
         raise NotReadable(home.path, str(refused).splitlines()[0]) from None
@@ -120,6 +125,25 @@ def asked(home_path: Path, sql: str, as_of: datetime | None = None) -> list[dict
     """
     with opened(home_path) as warehouse:
         return warehouse.asked(existing(home_path), sql, as_of)
+
+
+def check_tail(home: Home) -> None:
+    """Check every line that is not sealed yet, since the live view leaves a changed one out in silence.
+
+    Shapes: the last line may be in the middle of a write. Errors: Damage naming file and offset.
+    """
+    for attempt in range(TRIES):
+        listed = manifest.load(home, REAL) if home.manifest.exists() else None
+        if listed is None:
+            return
+        try:
+            tail.read_tail(home, REAL, listed, lambda _: None)
+        except (Damage, FileNotFoundError):
+            # Sealed and swept while it was read; the next manifest says where its events are.
+            if attempt + 1 == TRIES or manifest.load(home, REAL).generation == listed.generation:
+                raise
+        else:
+            return
 
 
 def check_segments(home: Home) -> None:
