@@ -21,6 +21,7 @@ from ledger import cli_prices as price_commands
 from ledger.output import DEFAULT_HOME, HomeOption, run, say
 from reports import commands as report_commands
 from router import cli as router_commands
+from router import cli_policy as policy_commands
 from router.remote import post_events, post_seal
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ app.add_typer(router_commands.app)
 app.add_typer(ledger_commands.app)
 app.add_typer(price_commands.app)
 app.add_typer(hours_commands.app)
+app.add_typer(policy_commands.app)
 app.add_typer(import_commands.app)
 app.add_typer(log_commands.app)
 app.add_typer(keeping_commands.app)

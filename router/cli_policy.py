@@ -1,0 +1,155 @@
+"""Commands about the split: which policy a client has, and why a call went to its arm."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from ledger.output import DEFAULT_HOME, Format, FormatOption, HomeOption, say, show
+from ledger.routing import PolicyName
+
+if TYPE_CHECKING:
+    from ledger.home import Home
+    from router.standing import Standing, Standings, Terms
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+policy = typer.Typer(no_args_is_help=True, help="Which arm answers: label, fixed, paced or floor.")
+PANEL = "Split"
+app.add_typer(policy, name="policy", rich_help_panel=PANEL)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Default: halfpenny.toml in the home.")
+]
+
+
+@policy.command("set")
+def policy_set(
+    context: typer.Context,
+    client_id: str,
+    name: Annotated[str, typer.Argument(help="label, fixed, paced or floor.")],
+    share: Annotated[list[str] | None, typer.Option(help="For fixed: ARM=SHARE, once an arm; they sum to 1.")] = None,
+    target_edit_rate: Annotated[
+        float | None, typer.Option(min=0, max=1, help="For floor: the edit rate to stay under.")
+    ] = None,
+    explore: Annotated[float | None, typer.Option(min=0, max=0.5, help="Share drawn against the policy.")] = None,
+    minutes_per_quality: Annotated[
+        float | None, typer.Option(help="Edit minutes that a unit of quality saves, for words.")
+    ] = None,
+    tickets: Annotated[int | None, typer.Option(min=0, help="Tickets a month, while there is no history.")] = None,
+    second_look: Annotated[
+        bool | None, typer.Option("--second-look/--no-second-look", help="Redo drafts that look bad.")
+    ] = None,
+    seed: Annotated[str | None, typer.Option(help="Salts the draws.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    config: ConfigOption = None,
+) -> None:
+    """Set a client's policy, also beside a running service, like: halfpenny policy set acme paced --tickets 7750."""
+    from ledger import events as e  # noqa: PLC0415 - --help need not load it
+    from ledger.cli import stamp, write  # noqa: PLC0415
+    from ledger.home import existing  # noqa: PLC0415
+    from router.standing import check_policy  # noqa: PLC0415
+
+    if name not in get_args(PolicyName):
+        raise typer.BadParameter(f"{name!r} is no policy. Use one of {', '.join(get_args(PolicyName))}.")
+    at, now = existing(Path(home)), stamp()
+    event = e.PolicySet(
+        id=now.event_id,
+        subject=client_id,
+        time=now.now,
+        client_id=client_id,
+        policy=name,  # type: ignore[arg-type]  # one of its literals
+        shares=tuple(share) if share else None,
+        target_edit_rate=target_edit_rate,
+        explore=explore,
+        minutes_per_quality=minutes_per_quality,
+        tickets_per_month=tickets,
+        second_look=second_look,
+        seed=seed,
+    )
+    check_policy(_terms(at, config), event)
+    write(context, at, event)
+    say(f"Policy of {client_id}: {name}.")
+
+
+@policy.command("show")
+def policy_show(
+    client_id: Annotated[str | None, typer.Argument(help="Default: every client.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    config: ConfigOption = None,
+    form: FormatOption = Format.table,
+) -> None:
+    """The policies in force, and what they pay for quality now."""
+    from ledger.errors import NotFound  # noqa: PLC0415
+    from ledger.home import existing  # noqa: PLC0415
+
+    standings = _standings(existing(Path(home)), config)
+    if client_id is not None and client_id not in standings.clients:
+        raise NotFound("client", client_id, "See them with: halfpenny client list.")
+    rows = [_row(found) for found in standings.clients.values() if client_id in (None, found.client_id)]
+    show(rows, form, empty="No client yet.")
+
+
+def _row(found: Standing) -> dict[str, object]:
+    state = found.state
+    return {
+        "client_id": found.client_id,
+        "policy": state.config.policy,
+        "set_at": None if found.policy_set_at is None else f"{found.policy_set_at:%Y-%m-%d %H:%M}Z",
+        "shares": " ".join(f"{arm}={share:g}" for arm, share in state.config.shares),
+        "target_edit_rate": None if state.config.target_quality is None else f"{1.0 - state.config.target_quality:.6g}",
+        "explore": state.config.explore,
+        "period": found.period,
+        "lambda": round(state.lambda_, 6),
+        "too_little_known": state.is_cold,
+        "trouble": found.policy_trouble,
+    }
+
+
+@app.command("explain", rich_help_panel=PANEL)
+def explain(
+    call_id: str,
+    home: HomeOption = DEFAULT_HOME,
+    config: ConfigOption = None,
+    form: FormatOption = Format.table,
+) -> None:
+    """Why a call went to its arm: the decision as recorded, and its figures folded anew from the log."""
+    from ledger.home import existing  # noqa: PLC0415
+    from ledger.segments import read_all  # noqa: PLC0415
+    from router.explain import explain as explained  # noqa: PLC0415
+
+    at = existing(Path(home))
+    found = explained(read_all(at), _terms(at, config), call_id).as_json()
+    if form is not Format.table:
+        show([found], form)
+        return
+    again = found.pop("recomputed")
+    rows: list[dict[str, object]] = [{"figure": name, "value": value} for name, value in found.items()]
+    show(rows, form)
+    if isinstance(again, dict):
+        say("Folded anew from the log up to the call:")
+        offers = again.pop("offers")
+        show([{"figure": name, "value": value} for name, value in again.items()], form)
+        show(offers, form)
+
+
+def _terms(home: Home, config: Path | None) -> Terms:
+    from router.config import load, terms_of  # noqa: PLC0415
+
+    return terms_of(load(config or home.config, os.environ))
+
+
+def _standings(home: Home, config: Path | None) -> Standings:
+    """Where clients stand now, from what was kept and the events since."""
+    from ledger.segments import read_all  # noqa: PLC0415
+    from router.standing import Standings as Fresh  # noqa: PLC0415
+    from router.standing_folds import apply  # noqa: PLC0415
+    from router.standing_home import load as kept  # noqa: PLC0415
+
+    terms = _terms(home, config)
+    found = kept(home, terms) or Fresh(terms)
+    for event in read_all(home, after=found.position):
+        apply(found, event)
+    return found
