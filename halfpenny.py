@@ -137,6 +137,8 @@ def demo(
         str, typer.Option(metavar="YYYY-MM", help="Which month's prices: 2025-10 or 2026-10.")
     ] = "2025-10",
     seed: Annotated[int, typer.Option(help="The same seed gives the same figures.")] = 7,
+    policy: Annotated[str, typer.Option(help="label, fixed or paced.")] = "label",
+    budget: Annotated[str | None, typer.Option(metavar="USD", help="The month's hard cap.")] = None,
 ) -> None:
     """One month of real support tickets through the real gateway against a simulated provider, and the client's report."""
     from reports.build import build  # noqa: PLC0415
@@ -145,7 +147,7 @@ def demo(
     from reports.summary import lines_of  # noqa: PLC0415
     from router import demo_run  # noqa: PLC0415
 
-    stage = demo_run.prepare(Path(home), month, seed)
+    stage = demo_run.prepare(Path(home), month, seed, policy=policy, budget_usd=budget or demo_run.BUDGET_USD)
     say(
         f"{len(stage.tickets)} tickets of {month}: simulated provider and gateway on loopback, ledger in {stage.home.path}"
     )

@@ -44,6 +44,7 @@ from router.gateway import Gateway
 from router.keys import KeyRing
 from router.reply_store import SqliteStore
 from router.shared_replies import shared_store
+from router.shifts import ShiftWatch
 from router.standing import Standings, refuse_troubled
 from router.standing_home import Follower
 from router.upstream import Upstream
@@ -169,7 +170,13 @@ def build(
         new_id=new_id,
     )
     feedback = Feedback(state=ledger.state, submit=ledger.submit, gateway=gateway, new_id=new_id)
-    views = Views(state=ledger.state, config=config, moment=gateway.moment, is_ready=lambda: not gateway.is_draining)
+    views = Views(
+        state=ledger.state,
+        standings=standings,
+        config=config,
+        moment=gateway.moment,
+        is_ready=lambda: not gateway.is_draining,
+    )
     admin = Admin(submit=ledger.submit, seal=seal, now=now, new_id=new_id)
     door = Door(KeyRing(pepper, admin_token, ledger.state.keys), new_id=new_id, on_fatal=on_fatal)
     routes = [*_routes(gateway, feedback, views, admin), *more]
@@ -280,6 +287,7 @@ def run(
     terms = terms_of(config)
     kept = standing_home.load(home, terms)
     standings = kept or Standings(terms)
+    follower = Follower(standings)
     ledger = Ledger.open(
         home.path,
         clock=now_utc,
@@ -287,9 +295,10 @@ def run(
         limits=Limits(events=config.journal.rotate_events, seconds=config.journal.rotate_seconds),
         on_failure=end_at_once,
         on_trouble=_sealing_trouble,
-        folds=(Follower(standings),),
+        folds=(follower,),
         on_sealed=standing_home.ON_SEALED,
     )
+    watch = ShiftWatch(standings, ledger.submit, new_id)
     try:
         refuse_troubled(standings)
         if kept is None:
@@ -308,6 +317,9 @@ def run(
         )
 
         def on_ready(url: str) -> None:
+            # An event is told of only once it is folded, so what follows from it comes in the loop's next round.
+            loop = asyncio.get_running_loop()
+            follower.after = lambda event: loop.call_soon(watch.look) if watch.note(event) else None
             ledger.announce(url)
             print(f"Halfpenny listens on {url}", file=sys.stderr, flush=True)
 

@@ -66,7 +66,7 @@ class Stage:
         return self.home.path / "provider.jsonl"
 
 
-def prepare(path: Path, month: str, seed: int) -> Stage:
+def prepare(path: Path, month: str, seed: int, *, policy: str = "label", budget_usd: str = BUDGET_USD) -> Stage:
     """A fresh demo home with one client, its budget from the month's start, and two keys.
 
     Errors: Conflict when a directory is there that is not a demo's; BadPeriod; HomeNotWritable.
@@ -76,7 +76,7 @@ def prepare(path: Path, month: str, seed: int) -> Stage:
         if not (path / MARKER).exists():
             raise Conflict(f"{path} exists and is not a demo's. Choose another directory with --home.")
         shutil.rmtree(path)
-    home = make_home(path, _config())
+    home = make_home(path, _config(policy))
     (path / MARKER).write_text("Made by `halfpenny demo`, which makes it anew each time.\n", encoding="utf-8")
     keys = {role: new_key() for role in ("app", "agent")}
     ledger = Ledger.open(home.path, clock=lambda: datetime.now(UTC))
@@ -93,7 +93,7 @@ def prepare(path: Path, month: str, seed: int) -> Stage:
             )
         )
         ledger.append_now(
-            admin.budget_set(stamp(), CLIENT, BUDGET_USD, hard=True, valid_from=start.isoformat()),
+            admin.budget_set(stamp(), CLIENT, budget_usd, hard=True, valid_from=start.isoformat()),
             *(
                 admin.key_issued(stamp(), key_id, key_hash(home.pepper(), secret), role=role, client_id=CLIENT)  # type: ignore[arg-type]
                 for role, (secret, key_id) in keys.items()
@@ -105,10 +105,10 @@ def prepare(path: Path, month: str, seed: int) -> Stage:
     return Stage(home=home, app_key=keys["app"][0], agent_key=keys["agent"][0], tickets=tickets)
 
 
-def _config() -> str:
-    """The shipped configuration, with what replaying a past month needs."""
+def _config(policy: str) -> str:
+    """The shipped configuration with a policy, and what replaying a past month needs."""
     replay = 'clock = "request"\nforward_simulate_headers = true\ntrust_simulated_durations = true\n'
-    return default_text(port=0, policy="label").replace("[provider]", replay + "\n[provider]", 1)
+    return default_text(port=0, policy=policy).replace("[provider]", replay + "\n[provider]", 1)
 
 
 def perform(stage: Stage, seed: int, on_ticket: Callable[[], None]) -> Sent:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from hashlib import blake2b
 from typing import NamedTuple
 
+from ledger.money import text
 from router import gains
 from router.aggregates import UNCAPPED_USD, PolicyMisconfigured, PolicyName, State, TicketView, offers
 
@@ -126,6 +128,11 @@ _RULES = {
     "target_missed": "no arm reaches the target quality, the best answers",
     "exhausted": "no arm's worst case fits the budget",
 }
+
+
+def about(usd: float) -> str:
+    """An expectation of USD as an event holds money: a millionth of a dollar is finer than any of them is known."""
+    return text(Decimal(f"{usd:.6f}"))
 
 
 def coin(*texts: str) -> float:

@@ -24,7 +24,7 @@ from ledger.money import LIMIT, text
 from ledger.prices import Price, PriceBook
 from ledger.usage import UnknownUsage, Usage
 from router.classify import Reading
-from router.policy import Decision
+from router.policy import Decision, about
 
 SECONDS_AT_MOST = 999_999.0
 PLACES = 6  # of shares and figures
@@ -113,16 +113,11 @@ def reserved(order: Order, attempt: int, *, event_id: str, hold_usd: Decimal, pr
         propensity=round(seen.propensity, PLACES) if seen else None,
         lambda_=seen.lambda_ if seen else None,
         gain=round(seen.gain, PLACES) if seen else None,
-        extra_cost_usd=_about(seen.extra_usd) if seen else None,
-        budget_left_usd=_about(seen.budget_left_usd) if seen and seen.is_capped else None,
+        extra_cost_usd=about(seen.extra_usd) if seen else None,
+        budget_left_usd=about(seen.budget_left_usd) if seen and seen.is_capped else None,
         tickets_expected=round(seen.tickets_expected, 1) if seen else None,
         reason=seen.reason if seen else None,
     )
-
-
-def _about(usd: float) -> str:
-    """An expectation as an event holds money: a millionth of a dollar is finer than any of them is known."""
-    return text(Decimal(f"{usd:.6f}"))
 
 
 def settled(

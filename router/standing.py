@@ -81,6 +81,11 @@ class Standing:
     announced_policy: str = ""
     deferred: dict[str, int] = field(default_factory=dict)  # month -> tickets that nothing fitted
 
+    @property
+    def is_uncapped(self) -> bool:
+        """Whether no budget is set."""
+        return self.state.budget_usd >= UNCAPPED_USD
+
 
 @dataclass(slots=True)
 class Standings:

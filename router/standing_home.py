@@ -31,7 +31,7 @@ _decoder = msgspec.json.Decoder(Standings)
 class Follower:
     """A fold of the ledger's events; see ledger.store.Fold. `after` is told of each event once it is folded."""
 
-    def __init__(self, standings: Standings, after: Callable[[Event], None] = lambda _: None) -> None:
+    def __init__(self, standings: Standings, after: Callable[[Event], object] = lambda _: None) -> None:
         self.standings, self.after = standings, after
 
     @property

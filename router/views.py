@@ -19,10 +19,12 @@ from ledger.money import text
 from ledger.prices import Price
 from ledger.projections import State
 from ledger.windows import EditWindow, LatencyWindow
+from router import standing_views
 from router.chat_request import AUTO
 from router.config import Config
 from router.doors import Visit, answer
 from router.errors import NotYours, Overloaded
+from router.standing import Standing, Standings
 
 _encode = msgspec.json.encode
 P50, P95 = 0.5, 0.95
@@ -32,9 +34,16 @@ class Views:
     """Handlers over one ledger's state. `moment` says when a request happens, `is_ready` whether calls are taken."""
 
     def __init__(
-        self, *, state: State, config: Config, moment: Callable[[web.Request], datetime], is_ready: Callable[[], bool]
+        self,
+        *,
+        state: State,
+        standings: Standings,
+        config: Config,
+        moment: Callable[[web.Request], datetime],
+        is_ready: Callable[[], bool],
     ) -> None:
-        self._state, self._config, self._moment, self._is_ready = state, config, moment, is_ready
+        self._state, self._standings, self._config = state, standings, config
+        self._moment, self._is_ready = moment, is_ready
 
     async def budget(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """GET /v1/budget?period=YYYY-MM: every account of the caller, or of all clients for an admin."""
@@ -49,7 +58,9 @@ class Views:
             accounts += self._key_accounts(visit, client_id, period, zone)
         if visit.caller.role == "admin":
             accounts.insert(0, self._state.account(WHOLE, "", asked or period_of(moment, "UTC").name))
-        return _listed("budget", (account.as_json() for account in accounts))
+        data = [account.as_json() for account in accounts]
+        pace = [standing_views.pace_of(standing) for standing in self._seen_by(visit)]
+        return answer(_encode({"object": "budget", "data": data, "pace": pace}))
 
     async def split(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """GET /v1/split: the policy, its arms with their prices now, and the shares of this month's routed drafts."""
@@ -61,6 +72,7 @@ class Views:
                 "client_id": client_id,
                 "period": (period := period_of(moment, self._state.client(client_id).zone).name),
                 "classes": self._shares(client_id, period),
+                **standing_views.split_of(self._standings.clients[client_id]),
             }
             for client_id in self._clients(visit)
         ]
@@ -82,7 +94,11 @@ class Views:
             for (client, model), window in sorted(self._state.latency.items())
             if client in allowed
         ]
-        return answer(_encode({"object": "quality", "edits": edits, "latency": latency}))
+        seen = self._seen_by(visit)
+        arms = [row for standing in seen for row in standing_views.quality_of(standing)]
+        ratings = {standing.client_id: standing.ratings for standing in seen}
+        shown = {"object": "quality", "edits": edits, "latency": latency, "arms": arms, "ratings": ratings}
+        return answer(_encode(shown))
 
     async def models(self, request: web.Request, _: Visit) -> web.StreamResponse:
         """GET /v1/models: every model with a price now, and "auto"."""
@@ -111,6 +127,9 @@ class Views:
     def _clients(self, visit: Visit) -> list[str]:
         own = visit.caller.client_id
         return sorted(self._state.clients) if own is None else [own]
+
+    def _seen_by(self, visit: Visit) -> list[Standing]:
+        return [self._standings.clients[client_id] for client_id in self._clients(visit)]
 
     def _key_accounts(self, visit: Visit, client_id: str, period: str, zone: str) -> list[Account]:
         """The accounts of keys that have a cap: the caller's own, or all of the client's for an admin."""

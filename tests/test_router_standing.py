@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import events as e
-from ledger.errors import InvalidInput
+from ledger.errors import InvalidInput, NotFound
 from ledger.home import create
 from ledger.store import Ledger
 from router import standing_home
-from router.aggregates import UNCAPPED_USD
+from router.aggregates import UNCAPPED_USD, TicketView
+from router.explain import explain
+from router.shifts import shift_of
 from router.standing import Standings, Terms, check_policy
-from router.standing_folds import apply
+from router.standing_folds import apply, ticket_of
 from router.standing_home import Follower, dump, replay
 
 OCTOBER = datetime(2025, 10, 1, tzinfo=UTC)
@@ -339,3 +341,81 @@ def test_a_kept_snapshot_is_taken_only_whole_and_under_its_own_terms(tmp_path: P
     assert standing_home.load(home, TERMS) is None
     path.unlink()
     assert standing_home.load(home, TERMS) is None
+
+
+def warmed() -> Any:
+    """Eighty tickets, all rated: premium 0.9, standard 0.6; then a look at what is to be told."""
+    return acme(month(80))
+
+
+def test_the_split_is_told_once_and_again_only_when_it_moved():
+    standing = warmed()
+
+    first = shift_of(standing, event_id="x", time=at(240))
+
+    assert first is not None
+    assert (first.policy, first.period, first.budget_usd) == ("paced", "2025-10", "300")
+    sums: dict[str, float] = {}
+    for text in first.shares:
+        name, _, share = text.rpartition("=")
+        sums[name.partition("/")[0]] = sums.get(name.partition("/")[0], 0.0) + float(share)
+    assert sums == pytest.approx({"simple": 1.0, "complex": 1.0})
+    standings = replay([*month(80), first], TERMS)
+    assert shift_of(standings.clients["acme"], event_id="y", time=at(241)) is None
+
+
+def test_a_cut_of_the_budget_is_told_with_the_share_before():
+    standings = replay(month(80), TERMS)
+    told = shift_of(standings.clients["acme"], event_id="x", time=at(240))
+    assert told is not None
+    cut = e.BudgetSet(
+        id="cut", subject="acme", time=at(241), scope="client", hard=True, valid_from=at(-24), cap_usd="2.2"
+    )
+    for event in (told, cut):
+        apply(standings, event)
+
+    found = shift_of(standings.clients["acme"], event_id="y", time=at(241))
+
+    assert found is not None
+    assert found.budget_usd == "2.2"
+    assert "before" in found.reason
+
+
+@pytest.mark.parametrize("named", ["label", "fixed"])
+def test_a_policy_without_a_price_has_no_split_that_moves(named: Any):
+    assert (
+        shift_of(acme(month(40), replace(TERMS, policy=named, shares=(("standard", 1.0),))), event_id="x", time=at(1))
+        is None
+    )
+
+
+def test_a_decision_says_why_in_words_with_the_figures_it_saw():
+    standings = replay(month(80), TERMS)
+    ticket = TicketView(
+        ticket_id="T", at=at(240), ticket_class="complex", score=None, prompt_tokens=1000,
+        holds_usd={"standard": 0.05, "premium": 0.05},
+    )  # fmt: skip
+
+    reason = standings.decide("acme", ticket).reason
+
+    assert reason.startswith("complex; premium gains ")
+    assert "edit minutes for " in reason
+    assert " of 300.00 USD left" in reason
+    assert reason.endswith("days to go")
+
+
+def test_explaining_a_call_decides_again_from_the_log_and_finds_the_same():
+    events = month(80)
+    standings = replay(events, TERMS)
+    hold = reserved("z", 240.5, ticket_class="complex", arm="premium")
+    ticket = ticket_of(hold, {"standard": 0.05, "premium": 0.05})
+    live = standings.decide("acme", ticket)
+    recorded = reserved("z", 240.5, ticket_class="complex", arm=live.arm, lambda_=live.lambda_, reason=live.reason)
+
+    found = explain([*events, recorded, settled(recorded, "0.03")], TERMS, "z")
+
+    assert found.again is not None
+    assert (found.again.lambda_, found.again.offers[0].quality) == (live.lambda_, live.offers[0].quality)
+    assert found.as_json()["cost_usd"] == "0.03"
+    with pytest.raises(NotFound):
+        explain(events, TERMS, "nothing")

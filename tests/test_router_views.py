@@ -93,7 +93,11 @@ async def test_quality_shows_what_humans_did_and_how_long_models_took(tmp_path: 
         assert (edits["drafts"], edits["accepted"], edits["touched"]) == (1, 1, 1)
         assert (edits["edit_ratio"], edits["edit_seconds"]) == (0.25, 30.0)
         assert [(row["model"], row["calls"]) for row in said["latency"]] == [(MEDIUM, 1)]
-        assert others == {"object": "quality", "edits": [], "latency": []}
+        assert (others["edits"], others["latency"], others["ratings"]) == ([], [], {"bolt": {}})
+        assert [(row["client_id"], row["arm"], row["classes"]) for row in others["arms"]] == [
+            ("bolt", "standard", {}),
+            ("bolt", "premium", {}),
+        ]
 
 
 @pytest.mark.anyio

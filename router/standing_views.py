@@ -1,0 +1,108 @@
+"""Where a client stands as JSON: what the policy pays, what it knows, and the counts and intervals behind it.
+
+Additions to /v1/budget, /v1/split and /v1/quality. Expectations are numbers; money that was spent is text and
+stands in the ledger's own part of the answers.
+"""
+
+from __future__ import annotations
+
+from router import policy
+from router.shifts import shares_now
+from router.standing import Standing
+
+Z80 = 1.281552  # normal deviations that 80 % stay within, both sides
+
+
+def pace_of(standing: Standing) -> dict[str, object]:
+    """What the policies see of the budget. Units: USD as numbers, tickets; null without a budget or a period."""
+    state, outlook = standing.state, standing.state.outlook
+    is_capped = not standing.is_uncapped
+    low, high = outlook.quantile(-Z80), outlook.quantile(Z80)
+    base_usd = state.curve.base_usd + state.beside_usd_per_ticket
+    return {
+        "client_id": standing.client_id,
+        "period": standing.period or None,
+        "budget_usd": _money(state.budget_usd) if is_capped else None,
+        "spent_usd": _money(state.settled_usd),
+        "held_usd": _money(state.held_usd),
+        "open_expected_usd": _money(state.open_expected_usd),
+        "left_usd": _money(state.left_usd) if is_capped else None,
+        "reserve_usd": _money(state.reserve_usd) if is_capped else None,
+        "cheapest_usd_per_ticket": _money(base_usd),
+        "tickets_seen": state.volume.seen,
+        "tickets_expected": {
+            "mean": round(outlook.tickets, 1),
+            "low": round(low, 1),
+            "high": round(high, 1),
+            "confidence": 0.8,
+        },
+        "deferred": standing.deferred.get(standing.period, 0),
+    }
+
+
+def split_of(standing: Standing) -> dict[str, object]:
+    """The policy in force, what it pays for quality, and the shares it would give the latest tickets."""
+    state, config = standing.state, standing.state.config
+    minutes = config.minutes_per_quality or state.minutes_per_quality
+    return {
+        "policy": config.policy,
+        "policy_version": policy.VERSION,
+        "set_at": None if standing.policy_set_at is None else standing.policy_set_at.isoformat(),
+        "shares_set": dict(config.shares) if config.policy == "fixed" else None,
+        "target_edit_rate": None if config.target_quality is None else round(1.0 - config.target_quality, 6),
+        "target_can_be_met": None if config.target_quality is None else state.target_lambda is not None,
+        "explore": config.explore,
+        "lambda": state.lambda_,
+        "minutes_per_usd": None if minutes is None else round(state.lambda_ * minutes, 6),
+        "minutes_per_quality": minutes,
+        "too_little_known": state.is_cold,
+        "shares": shares_now(state) if state.window and state.arms else {},
+        "sampled_tickets": len(state.window),
+        "told": standing.announced,
+        "trouble": standing.policy_trouble,
+    }
+
+
+def quality_of(standing: Standing) -> list[dict[str, object]]:
+    """What is known of each arm: ratings by class with 95 % intervals, what the policy makes of them, and its cost.
+
+    Shapes: one row an arm; `classes` class -> {edit_rate, touched, edit_minutes, scores}, each {mean, low, high, count, weight}.
+    """
+    rows: list[dict[str, object]] = []
+    for arm in standing.state.config.arms:
+        quality, cost = standing.state.quality[arm], standing.state.costs[arm]
+        classes = {
+            name or "none": {
+                "edit_rate": tally.edit_rate.as_json(),
+                "touched": tally.touched.as_json(),
+                "edit_minutes": tally.edit_minutes.as_json(),
+                "scores": {criterion: mean.as_json() for criterion, mean in sorted(tally.scores.items())},
+            }
+            for name, tally in sorted(standing.tallies.get(arm, {}).items())
+        }
+        rows.append(
+            {
+                "client_id": standing.client_id,
+                "arm": arm,
+                "classes": classes,
+                "learned": {
+                    "ratings": quality.ratings,
+                    "weight": round(quality.weight, 3),
+                    "mean": round(quality.mean, 6) if quality.ratings else None,
+                    "coefficients": list(quality.beta),
+                    "level_sd": quality.level_sd,
+                    "residual_sd": quality.residual_sd,
+                    "alarms": quality.alarms,
+                },
+                "cost": {
+                    "calls": cost.calls,
+                    "usd_per_call": _money(cost.actual_usd / cost.weight) if cost.weight else None,
+                    "actual_over_list": round(cost.ratio, 6),
+                },
+            }
+        )
+    return rows
+
+
+def _money(usd: float) -> float:
+    return round(usd, 6)
