@@ -168,6 +168,7 @@ def generated(home: Path, calls: int) -> Path:
     for number, first in enumerate(range(0, calls, CALLS_A_SEGMENT), 1):
         segments.append(_segment(home, number, first, min(first + CALLS_A_SEGMENT, calls), calls, segments[-1], prices))
     found = Manifest(source="homes/made", published_at=EPOCH, files=tuple(segments), sealed_up_to=len(segments) - 1)
+    (home / "journal" / f"{len(segments):010d}.jsonl").touch()  # a home always has a file that is not sealed
     manifest.store(Home(home), REAL, found)
     catalog.publish(Home(home), found, [], now=EPOCH)
     print(f"generated {calls:,} calls in {time.perf_counter() - started:.0f} s: {home}", file=sys.stderr)

@@ -50,6 +50,7 @@ def listed(home: Path, content: bytes, sha256: str) -> None:
         prev_hash="0" * 32,
         last_hash="1" * 32,
     )
+    (home / "journal" / "0000000001.jsonl").touch()  # a home always has a file that is not sealed
     found = Manifest(source="homes/made", published_at=EPOCH, sealed_up_to=0, files=(segment,))
     manifest.store(Home(home), REAL, found)
 
