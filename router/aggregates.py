@@ -35,6 +35,9 @@ COLD_RATINGS = 30.0
 # The cheapest arm's reserve covers the volume that five months in six do not exceed: one deviation. More guards
 # better against a burst of days and costs upgrades in every other month; bench/router.py shows both.
 RESERVE_Z = 1.0
+# Tickets no history foretells, as a share of those expected: an outage, a campaign, a backlog after a holiday. Three
+# days' worth a month, in proportion to the time left for them to happen.
+CONTINGENCY_SHARE = 0.10
 # A rating is 0..1 and its noise may leave that; beyond this it is a mistake of the sender.
 RATING_RANGE = (-1.0, 2.0)
 # A budget nobody set. Finite, since what is computed from it has to be written down.
@@ -401,6 +404,6 @@ def _repace(state: State, moment: float) -> None:
     curve = state.curve
     beside = state.beside_usd_per_ticket
     state.reserve_usd = (curve.base_usd + beside) * outlook.quantile(RESERVE_Z)
-    state.lambda_ = pace.shadow_price(curve, state.left_usd / outlook.tickets - beside)
+    state.lambda_ = pace.expected_price(curve, state.left_usd / (1.0 + CONTINGENCY_SHARE), outlook.outcomes, beside)
     if state.config.target_quality is not None:
         state.target_lambda = pace.target_price(curve, state.config.target_quality)

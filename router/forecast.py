@@ -24,7 +24,6 @@ HISTORY_H = 8 * WEEK_H  # two months: enough for a profile, short enough to forg
 # Days vary by about 50 % and the level drifts by about half of that, so any stretch of the past foretells the
 # level of the days to come no better than (1 / 0.5)^2 = 4 days would.
 LEVEL_DAYS = 4.0
-PRIOR_DAYS = LEVEL_DAYS  # what the history's level weighs against the period's own days
 # A weekday's share is trusted by the weeks seen of it; one week of "all days alike" is mixed in.
 PRIOR_WEEKS = 1.0
 # A burst is remembered, and expected to last, for a day: successive days of contact volume correlate by about
@@ -33,9 +32,13 @@ BURST_DAYS = 1.0
 BURST_PRIOR_DAYS = 0.5
 # Days that correlate by r hold as much as one of (1 + r) / (1 - r) independent ones: 2.16 at exp(-1).
 CORRELATED_DAYS = (1.0 + math.exp(-1.0 / BURST_DAYS)) / (1.0 - math.exp(-1.0 / BURST_DAYS))
+# What the history's level weighs against the period's own days: LEVEL_DAYS independent days in days that correlate.
+PRIOR_DAYS = LEVEL_DAYS * CORRELATED_DAYS
 # Day-to-day noise of the logarithm before any is measured, and how many days that guess is worth.
 DAY_SIGMA = 0.5
 DAY_SIGMA_DAYS = 5.0
+# Equally likely outcomes that stand for all that may come: the normal deviations at 1/18, 3/18 .. 17/18.
+OUTCOMES_Z = (-1.593, -0.967, -0.589, -0.282, 0.0, 0.282, 0.589, 0.967, 1.593)
 # A month without any plan or history: the guess is one ticket an hour, and worth next to nothing.
 UNKNOWN_PRIOR_DAYS = 0.05
 
@@ -50,6 +53,12 @@ class Outlook:
     def quantile(self, z: float) -> float:
         """Tickets not exceeded with the probability of `z` normal deviations (1.2816 is 90 %)."""
         return self.tickets * math.exp(z * self.log_sd - 0.5 * self.log_sd**2)
+
+    @property
+    def outcomes(self) -> list[float]:
+        """Tickets in nine equally likely outcomes, rising."""
+        median = self.tickets * math.exp(-0.5 * self.log_sd**2)
+        return [median * math.exp(z * self.log_sd) for z in OUTCOMES_Z]
 
 
 @dataclass(slots=True)

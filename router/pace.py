@@ -5,13 +5,14 @@ cheapest arm, the steps to better arms are sorted by quality gained per extra do
 per ticket is used, the ratio at the cut is the shadow price lambda. A ticket takes a step when its ratio
 is above lambda, so every dollar buys the same quality at the margin.
 
-How many tickets share the budget is not known; the mean of what may come is what lambda is made for, and the
-reserve for the cheapest arm stands behind it (see aggregates): averaging lambda over volumes as well
-guards twice and buys less.
+How many tickets share the budget is not known. A dollar kept is worth lambda as it will turn out, so a dollar
+spent must buy the mean of lambda over what may come: not lambda at the mean, which spends too little before
+a lean month and too much before a busy one.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -96,6 +97,22 @@ def shadow_price(curve: Curve, usd_per_ticket: float) -> float:
         return curve.answer_ratio
     cut = bisect_left(curve.spend_usd, spare)
     return curve.ratios[cut] if cut < len(curve.ratios) else 0.0
+
+
+def expected_price(curve: Curve, usd: float, volumes: Sequence[float], beside_usd: float = 0.0) -> float:
+    """The mean shadow price when this much money meets one of these equally likely numbers of tickets.
+
+    A volume that the money cannot serve at all counts as the best step's price, not as the worth of an answer:
+    that no ticket stays without one is the reserve's part, and would be paid for twice. When the median volume
+    cannot be served, no step is worth it and the answer's worth is returned. Shapes: `volumes` rise, at least one.
+    Units: `beside_usd` is what a ticket costs beside its answer, like sorting it.
+    """
+    if usd / volumes[len(volumes) // 2] - beside_usd <= curve.base_usd:
+        return curve.answer_ratio
+    if not curve.ratios:
+        return 0.0
+    best = curve.ratios[0]
+    return math.fsum(min(shadow_price(curve, usd / volume - beside_usd), best) for volume in volumes) / len(volumes)
 
 
 def target_price(curve: Curve, target_quality: float) -> float | None:

@@ -29,14 +29,15 @@ def test_a_first_month_expects_its_plan_evenly():
     assert forecast.outlook(volume, MONDAY_S).tickets == pytest.approx(721.0)  # and the one being decided
 
 
-def test_the_level_weighs_the_plan_as_four_days():
+def test_the_level_weighs_the_plan_as_four_independent_days():
+    """Days that correlate by exp(-1) hold 1/2.164 of an independent one each, so four are 8.656."""
     volume = opened(30, planned=720.0)
     for k in range(240):  # five days at twice the plan
         forecast.arrived(volume, MONDAY_S + k * HOUR_S / 2)
 
     level = forecast.level(volume, MONDAY_S + 5 * DAY_S)
 
-    assert level == pytest.approx((240 + 4 * 24) / (120 + 4 * 24))
+    assert level == pytest.approx((240 + 8.656 * 24) / (120 + 8.656 * 24), rel=1e-3)
 
 
 def test_without_plan_or_history_the_level_is_what_came():
@@ -61,7 +62,8 @@ def test_a_burst_is_expected_to_last_a_day_and_no_month():
     after = forecast.outlook(volume, MONDAY_S + 11 * DAY_S).tickets
 
     assert quiet == pytest.approx(481.0, rel=0.01)
-    by_level = 19 * 24 * (360 + 96) / (264 + 96)  # 577.6: the period's level alone
+    plan = 8.656 * 24
+    by_level = 19 * 24 * (360 + plan) / (264 + plan)  # 548.8: the period's level alone
     assert by_level + 24 < after < by_level + 3 * 24
 
 

@@ -66,6 +66,25 @@ def test_an_empty_sample_has_no_curve():
         pace.price_curve([])
 
 
+def test_the_expected_price_is_the_mean_over_volumes():
+    """Base 0.01 a ticket; steps of 0.05 quality for 0.01 (ratio 5) and 0.01 for 0.01 (ratio 1)."""
+    curve = pace.Curve(0.01, 0.5, [5.0, 1.0], [0.01, 0.02], [0.05, 0.06])
+
+    assert pace.expected_price(curve, 2.5, [100.0]) == 1.0  # 0.025 each: the second step is the cut
+    assert pace.expected_price(curve, 2.5, [50.0, 100.0, 150.0]) == pytest.approx((0.0 + 1.0 + 5.0) / 3)
+
+
+def test_a_volume_beyond_the_money_counts_as_the_best_step_and_a_median_beyond_it_stops_all_steps():
+    curve = pace.Curve(0.01, 0.5, [5.0, 1.0], [0.01, 0.02], [0.05, 0.06])
+
+    assert pace.expected_price(curve, 2.5, [50.0, 100.0, 1000.0]) == pytest.approx((0.0 + 1.0 + 5.0) / 3)
+    assert pace.expected_price(curve, 2.5, [50.0, 1000.0, 2000.0]) == 50.0  # an answer's worth: 0.5 for 0.01
+
+
+def test_without_any_step_worth_money_the_expected_price_is_zero():
+    assert pace.expected_price(pace.Curve(0.01, 0.5, [], [], []), 2.5, [50.0, 100.0, 150.0]) == 0.0
+
+
 def test_the_target_price_is_the_cheapest_way_to_a_mean_quality():
     curve = pace.price_curve(SAMPLE)
 
