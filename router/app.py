@@ -41,6 +41,7 @@ from router.config import Config, terms_of
 from router.doors import PUBLIC, Door, Route
 from router.feedback import Feedback
 from router.gateway import Gateway
+from router.idempotency import Once
 from router.keys import KeyRing
 from router.reply_store import SqliteStore
 from router.shared_replies import shared_store
@@ -158,11 +159,20 @@ def build(
         submit=ledger.submit,
         new_id=new_id,
     )
+    once = Once(
+        replies,
+        config.idempotency,
+        pepper=pepper,
+        claims=ledger.state.claims,
+        submit=ledger.submit,
+        new_id=new_id,
+    )
     gateway = Gateway(
         state=ledger.state,
         submit=ledger.submit,
         calls=calls,
         cache=cache,
+        once=once,
         policy=standings.decide,
         config=config,
         pepper=pepper,

@@ -9,6 +9,8 @@ HttpError
 ├── UnknownModel        404
 ├── WrongMethod         405
 ├── Clash               409  against what the ledger already holds
+├── KeyReused           409  an Idempotency-Key that came with another request
+├── KeyUnfinished       409  one whose call may have been billed, and whose answer is lost
 ├── TooLarge            413
 ├── QuotaSpent          429  the budget; a client must not try again
 ├── Overloaded          503  too many calls at once, or a drain
@@ -126,6 +128,32 @@ class Clash(HttpError):
 
     def __init__(self, message: str) -> None:
         super().__init__(409, message, code="conflict")
+
+
+class KeyReused(HttpError):
+    """One Idempotency-Key, two requests."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            409,
+            "This Idempotency-Key came with another request before. Use a new key for each request.",
+            param="Idempotency-Key",
+            code="idempotency_key_reused",
+            headers={"x-should-retry": "false"},
+        )
+
+
+class KeyUnfinished(HttpError):
+    """The answer is lost, and asking again could be charged again."""
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(
+            409,
+            f"Call {call_id} had this Idempotency-Key; it may have been billed, and its answer is lost. Use a new key to ask again.",
+            param="Idempotency-Key",
+            code="idempotency_key_unfinished",
+            headers={"x-should-retry": "false"},
+        )
 
 
 class TooLarge(HttpError):

@@ -42,6 +42,7 @@ from router.config import Config
 from router.doors import JSON, Visit
 from router.errors import BadRequest, HttpError, Overloaded, QuotaSpent, UnpricedCall, UpstreamError, of_unpriced
 from router.event_stream import StreamScan, error_frame
+from router.idempotency import Once
 from router.keys import private_ticket_id
 from router.policy import Decision
 from router.replies import Kept, request_parts, source_of
@@ -68,13 +69,14 @@ class Gateway:
         submit: Callable[[Event], Awaitable[None]],
         calls: Calls,
         cache: Cache,
+        once: Once,
         policy: Policy,
         config: Config,
         pepper: bytes,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
-        self._state, self._submit, self._calls, self._cache = state, submit, calls, cache
+        self._state, self._submit, self._calls, self._cache, self._once = state, submit, calls, cache, once
         self._policy, self._config, self._pepper = policy, config, pepper
         self._now, self._new_id = now, new_id
         self._periods: dict[str, Period] = {}  # by zone
@@ -83,16 +85,23 @@ class Gateway:
 
     async def create_completion(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """POST /v1/chat/completions: OpenAI's contract, streamed and not."""
-        chat = read_request(await request.read())
+        body = await request.read()
+        chat = read_request(body)
         ticket = last_user_text(chat.fields) if chat.model == AUTO else None
-        return await self._in_flight(request, visit, chat, ticket, {})
+        return await self._once.answer(
+            request, visit, self.moment(request), body, lambda: self._in_flight(request, visit, chat, ticket, {})
+        )
 
     async def create_ticket(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """POST /v1/tickets: sort a ticket and draft its reply. The answer is a chat completion with ticket_id and draft."""
-        fields, ticket, given = ticket_fields(await request.read())
+        body = await request.read()
+        fields, ticket, given = ticket_fields(body)
         ticket_id = given or f"ticket-{visit.request_id}"
         chat = ticket_request(fields, ticket, ticket_id, system_prompt=self._config.tickets.system_prompt)
-        return await self._in_flight(request, visit, chat, ticket, {"ticket_id": ticket_id})
+        more = {"ticket_id": ticket_id}
+        return await self._once.answer(
+            request, visit, self.moment(request), body, lambda: self._in_flight(request, visit, chat, ticket, more)
+        )
 
     def ticket_id(self, client_id: str, given: str | None) -> str | None:
         """A ticket's id as it is written: hashed for a client marked private."""

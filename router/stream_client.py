@@ -7,8 +7,12 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from router.event_stream import Collected
+
 # Unsent bytes up to which a write cannot be paused: asyncio's low-water mark. Above it a clock watches the write.
 NEVER_PAUSED_BYTES = 2**14
+# In a request: what collects all that goes out, whoever is still listening.
+RECORDED = web.RequestKey("recorded", Collected)
 
 
 class StreamClient:
@@ -33,6 +37,8 @@ class StreamClient:
         await self._send(data, self.response.write_eof)
 
     async def _send(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
+        if (recorded := self._request.get(RECORDED)) is not None:
+            recorded.take(data)
         if self.is_gone:
             return
         try:
