@@ -75,9 +75,14 @@ def serve(
     from reports.settings import of_home  # noqa: PLC0415
 
     at = Path(home)
-    of_home(existing(at))  # a wrong key of [reports] is refused now, and not when the month is over
+    of_home(existing(at).under(config))  # a wrong key of [reports] is refused now, and not when the month is over
     code = router_commands.run_service(
-        at, config, port=port, clock=clock, jobs=_report_job(at), routes=lambda ledger: report_routes(at, ledger.state)
+        at,
+        config,
+        port=port,
+        clock=clock,
+        jobs=_report_job(at, config),
+        routes=lambda ledger: report_routes(at, ledger.state),
     )
     raise typer.Exit(code)
 
@@ -97,7 +102,7 @@ def report_routes(path: Path, state: State) -> tuple[Route, ...]:
     )
 
 
-def _report_job(path: Path) -> router_commands.Jobs:
+def _report_job(path: Path, config: Path | None) -> router_commands.Jobs:
     def jobs(ledger: Ledger) -> Sequence[Job]:
         from ledger.errors import HomeError  # noqa: PLC0415
         from ledger.heads import is_due  # noqa: PLC0415
@@ -106,7 +111,7 @@ def _report_job(path: Path) -> router_commands.Jobs:
         from reports.job import EVERY_S, build_due  # noqa: PLC0415
         from router.app import Job, now_utc  # noqa: PLC0415
 
-        home = existing(path)
+        home = existing(path).under(config)
         couriers = Couriers(home, os.environ, now_utc)
 
         async def build() -> None:

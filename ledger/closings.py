@@ -106,7 +106,8 @@ def check_invoice(state: State, event: e.InvoiceRecorded) -> None:
 
 
 def check_issued(state: State, event: e.ReportIssued) -> None:
-    """Each revision is issued once, none after a later one; the last one again when later events change nothing in it.
+    """Each revision is issued once, none after a later one; the last one again when later events, or an invoice, change
+    nothing in it.
 
     Errors: Conflict.
     """
@@ -114,7 +115,9 @@ def check_issued(state: State, event: e.ReportIssued) -> None:
     if last is None or event.revision > last.revision:
         return
     is_same = (event.revision, event.report_sha256) == (last.revision, last.report_sha256)
-    if not is_same or event.up_to_sequence <= last.up_to_sequence:
+    invoice = invoice_of(state, event.subject, event.period)
+    is_later = event.up_to_sequence > last.up_to_sequence
+    if not is_same or not (is_later or (invoice is not None and (invoice.sequence or 0) > (last.sequence or 0))):
         raise Conflict(
             f"Revision {last.revision} of {event.period} for {event.subject} is issued already; {event.revision} cannot follow."
         )

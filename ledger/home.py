@@ -20,14 +20,19 @@ CONFIG_NAME = "halfpenny.toml"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The paths of one home; nothing is touched by making the value."""
+    """The paths of one home; nothing is touched by making the value. `configured`: another configuration than the home's own."""
 
     path: Path
+    configured: Path | None = None
 
     @property
     def config(self) -> Path:
-        """The configuration file, whose presence makes a directory a home."""
-        return self.path / CONFIG_NAME
+        """The configuration file; the one in the home makes a directory a home."""
+        return self.configured or self.path / CONFIG_NAME
+
+    def under(self, config: Path | None) -> Home:
+        """The same home with the configuration of another file; its own without one."""
+        return Home(self.path, config)
 
     @property
     def journal(self) -> Path:

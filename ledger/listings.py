@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from ledger import events as e
+from ledger.errors import Conflict
 from ledger.prices import Price, Rates
+
+if TYPE_CHECKING:
+    from ledger.projections import State
 
 
 def price_of(event: e.PriceListed) -> Price:
@@ -33,3 +38,15 @@ def rates_of(event: e.PriceListed | e.BaselineSet) -> Rates:
         Decimal(event.rate_plain_output),
         Decimal(event.rate_reasoning),
     )
+
+
+def check_baseline(state: State, event: e.BaselineSet) -> None:
+    """The baseline in force may be set again as it is, and changed under another name only. Errors: Conflict."""
+    now = state.baseline
+    if now is None or now.subject != event.subject:
+        return
+    if (now.model, rates_of(now)) != (event.model, rates_of(event)):
+        raise Conflict(
+            f"Baseline {event.subject!r} is frozen at {now.rate_uncached_input} in, {now.rate_plain_output} out for {now.model}. "
+            "Give other prices another name with their date, like gpt-4o@2026-11-01."
+        )

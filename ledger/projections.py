@@ -20,7 +20,7 @@ from ledger.budgets import WHOLE, Account, period_named, zone
 from ledger.closings import Closings
 from ledger.corrections import Corrections
 from ledger.errors import Conflict, InvalidInput, NotFound
-from ledger.listings import price_of
+from ledger.listings import check_baseline, price_of
 from ledger.prices import PriceBook
 from ledger.reuse import Claims
 from ledger.spending import Running, Spend, SpendKey, scopes
@@ -405,6 +405,7 @@ _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.KeyIssued: _check_key,
     e.KeyRevoked: _check_revoked,
     e.PriceListed: _check_price,
+    e.BaselineSet: check_baseline,
     e.FxRecorded: _check_fx,
     e.BudgetSet: _check_budget,
     e.MonthClosed: closings.check_close,

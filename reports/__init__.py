@@ -5,6 +5,7 @@ which is report.json (compose, model) -> words (page) and pictures -> html, pdf;
 
     errors       what a report cannot be made of              pure
     model        the report as values: report.json            pure
+    worked       hours and their payback, a part of it        pure
     figures      rounding, shares, intervals                  pure
     facts        a client's month as it was read              pure
     bill         the lines of the bill                        pure

@@ -78,16 +78,17 @@ def build(
     out_dir: Path | None = None,
     prepared_by: str = "",
     language: str | None = None,
+    config: Path | None = None,
 ) -> BuiltReport:
     """The report of a client's month, built or found; with `out_dir` its files are copied there too.
 
-    Who prepared it and how it looks is the home's section [reports], unless `prepared_by` says who. Another `language` than
+    Who prepared it and how it looks is the section [reports] of the home's configuration, or of `config`, unless `prepared_by` says who. Another `language` than
     the client's is a translation: the same revision and figures, written to `out_dir` alone.
     Errors: NotAHome, NotFound for the client, BadPeriod, NoRate, Damage, DoesNotRender, Altered, InvalidInput; OSError.
     """
     if language is not None and (out_dir is None or language not in LANGUAGES):
         raise InvalidInput(f"A report in {language!r} needs a directory (-o) and one of {', '.join(LANGUAGES)}.")
-    at = existing(home)
+    at = existing(home).under(config)
     settings = of_home(at)
     how = Print(prepared_by or settings.prepared_by, settings.language_of(client), look_of(at, settings))
     facts = read_month(home, client, period)

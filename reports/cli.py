@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     building.add_argument("client")
     building.add_argument("month", help="YYYY-MM")
     building.add_argument("--home", type=Path, required=True)
+    building.add_argument("--config", type=Path, help="another configuration than the home's own")
     building.add_argument("-o", "--out", type=Path, help="copy the files into this directory too")
     building.add_argument("--prepared-by", default="")
     building.add_argument("--language", help="en or de: a translation, into the directory given by -o alone")
@@ -73,7 +74,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(asked: argparse.Namespace) -> int:
     built = build(
-        asked.home, asked.client, asked.month, out_dir=asked.out, prepared_by=asked.prepared_by, language=asked.language
+        asked.home,
+        asked.client,
+        asked.month,
+        out_dir=asked.out,
+        prepared_by=asked.prepared_by,
+        language=asked.language,
+        config=asked.config,
     )
     if asked.format == "json":
         sys.stdout.write(json.dumps(described(built), indent=2, ensure_ascii=False) + "\n")

@@ -34,6 +34,9 @@ IN_USE_S = 10.0  # how long another command may hold the home before this one gi
 RETRY_S = 0.1
 app.add_typer(report, name="report", rich_help_panel=PANEL)
 
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Default: halfpenny.toml in the home.")
+]
 Issue = Callable[[typer.Context, Home, "Event"], None]
 
 
@@ -50,6 +53,7 @@ def commands(issue: Issue) -> typer.Typer:
         language: Annotated[
             str | None, typer.Option(help="en or de: the same revision in another language, into -o DIR alone.")
         ] = None,
+        config: ConfigOption = None,
         form: FormatOption = Format.table,
     ) -> None:
         """Build a client's month in every format; the same events give the same bytes."""
@@ -58,7 +62,7 @@ def commands(issue: Issue) -> typer.Typer:
         from reports.job import issued  # noqa: PLC0415
 
         at = existing(Path(home))
-        built = build(at.path, client_id, month, out_dir=out, language=language)
+        built = build(at.path, client_id, month, out_dir=out, language=language, config=config)
         _issue_once(lambda: issue(context, at, issued(described(built), datetime.now(UTC))), at, built)
         if form is Format.json:
             print(json.dumps(described(built), indent=1, ensure_ascii=False))
@@ -74,6 +78,7 @@ def commands(issue: Issue) -> typer.Typer:
         month: Annotated[str, typer.Argument(metavar="YYYY-MM")],
         again: Annotated[bool, typer.Option("--again", help="Also to those who have it already.")] = False,
         home: HomeOption = DEFAULT_HOME,
+        config: ConfigOption = None,
     ) -> None:
         """Send the last revision to the client's recipients in [reports.delivery]; each gets it once."""
         import asyncio  # noqa: PLC0415
@@ -81,7 +86,7 @@ def commands(issue: Issue) -> typer.Typer:
         from reports.couriers import Couriers  # noqa: PLC0415
         from reports.settings import of_home  # noqa: PLC0415
 
-        at = existing(Path(home))
+        at = existing(Path(home)).under(config)
         couriers = Couriers(at, os.environ, lambda: datetime.now(UTC))
         for one, is_known in _to_send(at, client_id, month):
             if is_known and not again:
@@ -187,12 +192,16 @@ def _tell_late(home: Home, client_id: str, month: str) -> None:
     state = read_state(home)
     position = position_of(state, client_id, month)
     with opened(home.path) as warehouse:
-        made_good = adjustments(warehouse, state, client_id, month)
+        made_good = adjustments(warehouse, client_id, month)
         late = () if position is None else late_facts(warehouse, client_id, month, position)
     for one in made_good:
-        say(f"Adjustment of {one.period}, told in {month}: {one.facts} {one.kind}, {text(one.cost_usd)} USD.")
+        say(
+            f"Adjustment of {one.period}, told in {month}: {one.facts} {one.kind.replace('_', ' ')}, {text(one.cost_usd)} USD."
+        )
     for one in late:
-        say(f"Since event {position}, in no revision: {one.facts} {one.kind}, {text(one.cost_usd)} USD.")
+        say(
+            f"Since event {position}, in no revision: {one.facts} {one.kind.replace('_', ' ')}, {text(one.cost_usd)} USD."
+        )
     if late:
         say(f"They are adjustments of the next month, or: halfpenny close {client_id} {month} --restate WHY")
 

@@ -25,6 +25,7 @@ from reports.figures import Currency
 from reports.happenings import happenings
 from reports.items import digest, items
 from reports.model import (
+    Adjustment,
     Budget,
     Change,
     ChangeKey,
@@ -69,7 +70,8 @@ def compose(
         (facts.period.end - dt.timedelta(microseconds=1)).astimezone(local).date(),
     )
     days = _days(facts.spend, first, last, lanes)
-    totals = with_interval(_totals(lines, facts, headline(ways)), headline(ways), days, facts.currency)
+    late = _adjustments(facts)
+    totals = with_interval(_totals(lines, late, facts, headline(ways)), headline(ways), days, facts.currency)
     quality = _quality(_added(row for _, row in facts.quality))
     found = items(facts)
     earlier = previous(facts, totals)
@@ -96,6 +98,7 @@ def compose(
         quality=quality,
         budget=_budget(facts, totals),
         lines=lines,
+        adjustments=late,
         lanes=lanes,
         days=days,
         weeks=_weeks(facts, first, last, lanes),
@@ -119,11 +122,12 @@ def compose(
     )
 
 
-def _totals(lines: tuple[Line, ...], facts: MonthFacts, chosen: Method | None) -> Totals:
+def _totals(lines: tuple[Line, ...], late: tuple[Adjustment, ...], facts: MonthFacts, chosen: Method | None) -> Totals:
     spend = figures.total(line.spend for line in lines)
     exact = sum((row.cost for row in facts.spend), ZERO)
     compared = [row.baseline for row in facts.spend if row.baseline is not None]
     baseline = None if chosen is None else chosen.amount
+    adjusted = figures.total(one.amount for one in late)
     return Totals(
         tickets=facts.tickets,
         replies=sum(row.calls for row in facts.spend if _is_reply(row)),
@@ -134,6 +138,22 @@ def _totals(lines: tuple[Line, ...], facts: MonthFacts, chosen: Method | None) -
         baseline=None if baseline is None else _placed(baseline, facts.currency),
         saved=None if baseline is None else _placed(baseline - spend, facts.currency),
         saved_share=None if baseline is None else figures.share(baseline - spend, baseline),
+        adjusted=_placed(adjusted, facts.currency),
+        due=_placed(spend + adjusted, facts.currency),
+    )
+
+
+def _adjustments(facts: MonthFacts) -> tuple[Adjustment, ...]:
+    """What earlier, closed months did not have; each line rounded once."""
+    return tuple(
+        Adjustment(
+            period=row.period,
+            kind=row.kind,  # type: ignore[arg-type]  # those of the query
+            facts=row.facts,
+            cost_usd=text(row.cost_usd),
+            amount=facts.currency.line(row.cost_usd),
+        )
+        for row in facts.late
     )
 
 
@@ -271,13 +291,16 @@ def _invoice(facts: MonthFacts) -> Invoice | None:
     found = facts.invoice
     if found is None:
         return None
-    kinds = ("missing", "duplicate", "price", "kind", "clock", "rounding")
-    names = ("missing", "duplicate", "price", "class", "clock", "rounding")
-    residuals = [(name, facts.currency.line(getattr(found, kind))) for name, kind in zip(names, kinds, strict=True)]
+    invoiced, ours = facts.currency.line(found.invoiced), facts.currency.line(found.ledger)
+    kinds = {"missing": "missing", "duplicate": "duplicate", "price": "price", "class": "kind", "clock": "clock"}
+    residuals = [(name, facts.currency.line(getattr(found, kind))) for name, kind in kinds.items()]
+    residuals.append(
+        ("rounding", invoiced - ours - figures.total(amount for _, amount in residuals))
+    )  # so that it sums
     return Invoice(
         name=legible(found.name, 60),
-        invoiced=facts.currency.line(found.invoiced),
-        ledger=facts.currency.line(found.ledger),
+        invoiced=invoiced,
+        ledger=ours,
         residuals=tuple((name, amount) for name, amount in residuals if amount),
         is_within_tolerance=found.is_within,
     )

@@ -182,6 +182,15 @@ class HistoryRow(NamedTuple):
     monthly_tickets: int | None
 
 
+class LateRow(NamedTuple):
+    """Facts of one kind in an earlier month that came after it was closed. Units: exact USD, zero for what costs nothing."""
+
+    period: str
+    kind: str
+    facts: int
+    cost_usd: Decimal
+
+
 class Chain(NamedTuple):
     """Where in the journal the month ends."""
 
@@ -220,3 +229,4 @@ class MonthFacts(NamedTuple):
     busiest: tuple[dt.datetime, int] | None
     shadow: tuple[ShadowRow, ...]
     history: tuple[HistoryRow, ...]
+    late: tuple[LateRow, ...]

@@ -15,11 +15,11 @@ import json
 from decimal import Decimal
 from typing import NamedTuple
 
-from ledger.budgets import zone
+from ledger.budgets import period_named, zone
 from ledger.money import TOKENS_PER_PRICE, ZERO, round_half_up, text
 from reports.figures import Currency
 from reports.items import Item
-from reports.model import Price, Report
+from reports.model import Adjustment, Price, Report
 from reports.pictures import currency
 from reports.tables import plain
 
@@ -89,6 +89,8 @@ def as_focus(report: Report, items: tuple[Item, ...]) -> bytes:
     for item in items:
         for charge in _charges(item, money):
             writer.writerow(_row(report, item, prices.get(item.key.price_id), charge))
+    provider = _provider(report)
+    writer.writerows(_correction(report, one, provider, money) for one in report.adjustments if Decimal(one.cost_usd))
     return out.getvalue().encode("utf-8")
 
 
@@ -170,6 +172,52 @@ def _row(report: Report, item: Item, price: Price | None, charge: _Charge) -> di
         "x_RequestedModel": plain(key.request_model),
         "x_Purpose": key.purpose,
         "x_LineItem": plain(key.line),
+    }
+
+
+def _provider(report: Report) -> str:
+    """Who served most of the month's calls; late facts are told by month and not by price."""
+    served = max(report.prices, key=lambda price: (price.calls or 0, price.price_id), default=None)
+    return plain(served.provider if served is not None and served.provider else "unknown")
+
+
+def _correction(report: Report, one: Adjustment, provider: str, money: Currency) -> dict[str, str]:
+    """What an earlier period, closed before, cost more: a Correction of that period, billed in this one."""
+    period = period_named(one.period, report.client.zone)
+    usd = Decimal(one.cost_usd)
+    billed = _plain(round_half_up(money.exact(usd), UNIT_PLACES))
+    return dict.fromkeys(COLUMNS, "") | {
+        "BilledCost": billed,
+        "BillingAccountId": f"account/{provider}",
+        "BillingAccountName": provider,
+        "BillingAccountType": "API account",
+        "BillingCurrency": report.currency.code,
+        "BillingPeriodEnd": _moment(report.period.ends_at),
+        "BillingPeriodStart": _moment(report.period.starts_at),
+        "ChargeCategory": "Adjustment",
+        "ChargeClass": "Correction",
+        "ChargeDescription": f"{one.period}: {one.facts} {one.kind.replace('_', ' ')} after its close",
+        "ChargeFrequency": "One-Time",
+        "ChargePeriodEnd": _moment(period.end),
+        "ChargePeriodStart": _moment(period.start),
+        "ContractedCost": billed,
+        "EffectiveCost": billed,
+        "InvoiceIssuerName": provider,
+        "ListCost": billed,
+        "PricingCurrency": "USD",
+        "PricingCurrencyEffectiveCost": _plain(usd),
+        "ProviderName": provider,
+        "PublisherName": provider,
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": f"{provider} Chat Completions",
+        "ServiceSubcategory": "Generative AI",
+        "SubAccountId": f"client/{report.client.id}",
+        "SubAccountName": plain(report.client.name),
+        "SubAccountType": "Client",
+        "Tags": json.dumps({"adjustment": one.kind}),
+        "x_FxRate": report.currency.rate or "",
+        "x_RequestCount": str(one.facts),
+        "x_LineItem": f"adjustment {one.period} {one.kind}",
     }
 
 

@@ -21,7 +21,7 @@ from ledger.budgets import period_named
 from ledger.closing import month_closed
 from ledger.closings import invoice_of, position_of
 from ledger.errors import Conflict, InvalidInput, LedgerError
-from ledger.events import Event, ReportIssued
+from ledger.events import Event, InvoiceRecorded, ReportIssued
 from ledger.home import Home
 from ledger.projections import State
 from reports.schedule import ClientMonths, Due, closable, due
@@ -101,17 +101,21 @@ def months_of(state: State) -> tuple[ClientMonths, ...]:
                 for owner, period in state.closed
                 if owner == client_id
             },
-            reconciled=_reconciled(state, client_id),
+            reconciled=frozenset(period for period, one in _invoices(state, client_id).items() if one.within_tolerance),
+            issued_at={
+                period: event.sequence or 0 for (owner, period), event in state.issued.items() if owner == client_id
+            },
+            invoiced_at={period: one.sequence or 0 for period, one in _invoices(state, client_id).items()},
         )
         for client_id, client in state.clients.items()
     )
 
 
-def _reconciled(state: State, client_id: str) -> frozenset[str]:
-    """The months whose last invoice, the client's own or one over all, agrees."""
+def _invoices(state: State, client_id: str) -> dict[str, InvoiceRecorded]:
+    """The last invoice of each month that has one, the client's own or one over all."""
     covered = {period for owner, period in state.closings.invoices if owner in ("", client_id)}
     found = {period: invoice_of(state, client_id, period) for period in covered}
-    return frozenset(period for period, invoice in found.items() if invoice is not None and invoice.within_tolerance)
+    return {period: invoice for period, invoice in found.items() if invoice is not None}
 
 
 def issued(described: Mapping[str, Any], moment: datetime) -> ReportIssued:
@@ -139,8 +143,8 @@ async def _built_by_child(home: Home, wanted: Due) -> dict[str, Any]:
         wanted.period,
         "--home",
         str(home.path),
-        "--prepared-by",
-        of_home(home).prepared_by,
+        "--config",
+        str(home.config),
         "--format",
         "json",
         stdout=asyncio.subprocess.PIPE,

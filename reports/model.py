@@ -16,6 +16,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from reports.worked import Work
+
 SCHEMA = "halfpenny.report.v1"
 LineKind = Literal["reply", "classification", "other", "judge", "shadow", "failed", "estimated"]
 Status = Literal["draft", "final", "reconciled", "restated"]
@@ -89,6 +91,16 @@ class Line(Struct, frozen=True, kw_only=True):
     spend: Decimal
     baseline_usd: str | None
     baseline: Decimal | None
+
+
+class Adjustment(Struct, frozen=True, kw_only=True):
+    """Facts of one kind that came after an earlier month was closed; `amount` is printed, and zero for what costs nothing."""
+
+    period: str
+    kind: Literal["settled", "not_billed", "edited", "scored"]
+    facts: int
+    cost_usd: str
+    amount: Decimal
 
 
 class Quality(Struct, frozen=True, kw_only=True):
@@ -225,30 +237,6 @@ class Forecast(Struct, frozen=True, kw_only=True):
     days_seen: int
 
 
-class WorkLine(Struct, frozen=True, kw_only=True):
-    """Hours of one activity at one rate, in the report's currency; no fee without a rate."""
-
-    activity: str
-    hours: Decimal
-    rate: Decimal | None
-    fee: Decimal | None
-
-
-class Work(Struct, frozen=True, kw_only=True):
-    """The freelancer's hours up to the month's end, and when the saving has paid for them.
-
-    Shapes: `fee` absent when some hours have no rate; `saved` is all that was saved up to the month's end;
-    `break_even` the first day of the month in which it reaches the fee, reached or expected at this month's saving.
-    """
-
-    lines: tuple[WorkLine, ...]
-    hours: Decimal
-    fee: Decimal | None
-    saved: Decimal | None
-    verdict: Literal["reached", "expected", "never", "unknown"]
-    break_even: dt.date | None
-
-
 class Method(Struct, frozen=True, kw_only=True):
     """The baseline by one method, with its 95 % interval where one can be had.
 
@@ -289,7 +277,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Totals(Struct, frozen=True, kw_only=True):
-    """The headline. `spend` is the sum of printed lines, `baseline` by the method that is the headline's, `saved` their difference.
+    """The headline. `spend` is the sum of printed lines, `adjusted` that of the adjustments of earlier months, `due` both; `baseline` by the method that is the headline's, `saved` their difference.
 
     Shapes: `baseline_usd` is always that of the repriced lines, exact. The 95 % interval of `saved` is the headline method's or, where
     that has none, the one over days (`interval` says which); absent when neither can be had.
@@ -304,6 +292,8 @@ class Totals(Struct, frozen=True, kw_only=True):
     baseline: Decimal | None
     saved: Decimal | None
     saved_share: Decimal | None
+    adjusted: Decimal
+    due: Decimal
     saved_low: Decimal | None = None
     saved_high: Decimal | None = None
     saved_share_low: Decimal | None = None
@@ -397,6 +387,7 @@ class Report(Struct, frozen=True, kw_only=True, tag_field="schema", tag=SCHEMA):
     quality: Quality
     budget: Budget
     lines: tuple[Line, ...]
+    adjustments: tuple[Adjustment, ...]
     lanes: tuple[Lane, ...]
     days: tuple[Day, ...]
     weeks: tuple[Week, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -9,8 +10,9 @@ from ledger.money import ZERO
 from reports.display import Style, legible, model_name, model_names
 from reports.figures import share
 from reports.layout import Block, Row, Section
-from reports.model import Happening, Line, PriceChange, Report, Work
+from reports.model import Adjustment, Happening, Line, PriceChange, Report
 from reports.sentence import Part
+from reports.worked import Work
 
 
 def money_sections(report: Report, style: Style) -> tuple[Section, ...]:
@@ -106,7 +108,19 @@ def _bill(report: Report, style: Style) -> Block:
         style.tokens(sum(t.output for t in every)),
         *_amounts(sum(repriced, ZERO), report.totals.spend, style, report.baseline is not None),
     )
-    return Block("table", head=style.say.listed("bill.head"), rows=(*rows, Row(total, is_total=True)))
+    rows.append(Row(total, is_total=True))
+    if report.adjustments:
+        rows += [_adjustment(one, style) for one in report.adjustments]
+        rows.append(Row((style.say("bill.due"), *("",) * 5, style.money(report.totals.due), ""), is_total=True))
+    caption = style.say("bill.adjusted") if report.adjustments else ""
+    return Block("table", head=style.say.listed("bill.head"), rows=tuple(rows), caption=caption)
+
+
+def _adjustment(one: Adjustment, style: Style) -> Row:
+    """Facts of an earlier month that came after it was closed, on one line."""
+    month = style.month(dt.date.fromisoformat(f"{one.period}-01"))
+    title = style.say(f"late.{one.kind}", month=month)
+    return Row((title, style.count(one.facts), "–", "–", "–", "–", style.money(one.amount), ""))
 
 
 def _bill_row(line: Line, report: Report, style: Style) -> Row:

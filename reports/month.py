@@ -35,6 +35,7 @@ from reports.facts import (
     SpendRow,
 )
 from reports.figures import Currency, divided, places_of
+from reports.late import adjustments
 from reports.model import Price
 from reports.warehouse import Row, Warehouse, one, opened
 
@@ -93,6 +94,7 @@ def _read(warehouse: Warehouse, client_id: str, name: str) -> MonthFacts:
         shadow=()
         if baseline is None
         else tuple(map(ShadowRow._make, warehouse.rows("shadow", model=baseline.model, **who))),
+        late=adjustments(warehouse, client_id, name, sequence),
         history=tuple(map(HistoryRow._make, warehouse.rows("history", client=client_id))),
         busiest=next(((row[0], row[1]) for row in warehouse.rows("busiest", zone=client.zone, **who)), None),
     )

@@ -9,7 +9,8 @@ from decimal import ROUND_CEILING, Decimal
 from ledger.money import ZERO, round_half_up
 from reports.facts import HoursRow, MonthFacts
 from reports.figures import Z95, divided, mean, root, share, variance
-from reports.model import Day, Forecast, Previous, Totals, Verdict, Work, WorkLine
+from reports.model import Day, Forecast, Previous, Totals, Verdict
+from reports.worked import Work, WorkLine
 
 Z80 = Decimal("1.281551565544600")  # two-sided 80 % of the normal distribution
 LEAST_DAYS = 14

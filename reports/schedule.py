@@ -1,7 +1,7 @@
 """Which reports are due: pure, so that a month's end in any zone and any outage can be tried.
 
 A month is due once it has ended in the client's own zone and no report of it was issued, once
-more when it was closed after a draft, and again when it was restated. What was missed while the
+more when it was closed after a draft, and again when it was restated or held against an invoice. What was missed while the
 service was down is caught up, oldest first. What makes it once and only once is the ledger: a
 report.issued event takes its month off this list, and building again finds the same revision.
 A month is closed by the job once an invoice agrees with it, or on a set day of the next month.
@@ -24,7 +24,8 @@ class ClientMonths:
     """What the ledger says of a client: its zone, its first call (None: none yet), the months closed, and what was issued.
 
     Shapes: `issued` is the status of the last report of each month, `issued_up_to` the last event it was made of, and
-    `stands_at` the last event a closed or restated month is made of; `reconciled` months agree with an invoice.
+    `stands_at` the last event a closed or restated month is made of; `reconciled` months agree with an invoice;
+    `issued_at` and `invoiced_at` are where in the log the last report and the last invoice of a month stand.
     """
 
     client_id: str
@@ -35,14 +36,16 @@ class ClientMonths:
     issued_up_to: Mapping[str, int] = field(default_factory=dict)
     stands_at: Mapping[str, int] = field(default_factory=dict)
     reconciled: frozenset[str] = frozenset()
+    issued_at: Mapping[str, int] = field(default_factory=dict)
+    invoiced_at: Mapping[str, int] = field(default_factory=dict)
 
 
 class Due(NamedTuple):
-    """One report to build. `why`: the month has ended, it was closed after a draft, or it was told anew."""
+    """One report to build. `why`: the month has ended, it was closed after a draft, told anew, or invoiced after its close."""
 
     period: str
     client_id: str
-    why: Literal["ended", "closed", "restated"]
+    why: Literal["ended", "closed", "restated", "invoiced"]
 
 
 class Closable(NamedTuple):
@@ -67,6 +70,10 @@ def _due(client: ClientMonths, moment: datetime) -> Iterable[Due]:
             yield Due(month.name, client.client_id, "closed")
         elif client.stands_at.get(month.name, 0) > client.issued_up_to.get(month.name, 0):
             yield Due(month.name, client.client_id, "restated")
+        elif month.name in client.closed and client.invoiced_at.get(month.name, 0) > client.issued_at.get(
+            month.name, 0
+        ):
+            yield Due(month.name, client.client_id, "invoiced")
 
 
 def closable(clients: Iterable[ClientMonths], moment: datetime, final_day: int | None) -> tuple[Closable, ...]:

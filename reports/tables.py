@@ -25,7 +25,8 @@ _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")
 def as_csv(report: Report) -> bytes:
     """UTF-8, commas, a header line, CRLF as RFC 4180 wants.
 
-    Shapes: `day` rows by date and lane, then `line` rows as the bill has them, then one `total`. Units: `*_usd` exact USD,
+    Shapes: `day` rows by date and lane, then `line` rows as the bill has them, then one `total`; where an earlier month
+    came late, `adjustment` rows and one `due`, which is their sum with the total. Units: `*_usd` exact USD,
     `spend`, `baseline` and `saved` in `currency`, rounded.
     """
     out = io.StringIO(newline="")
@@ -34,6 +35,8 @@ def as_csv(report: Report) -> bytes:
     writer.writerows(_days(report))
     writer.writerows(_line(line, report.currency.code) for line in report.lines)
     writer.writerow(_total(report))
+    if report.adjustments:
+        writer.writerows(_adjustments(report))
     return out.getvalue().encode("utf-8")
 
 
@@ -92,6 +95,15 @@ def _total(report: Report) -> tuple[object, ...]:
         *("total", "", "all", "", "", t.calls, *counts, t.cost_usd, t.baseline_usd or ""),
         *(f"{t.spend:f}", _amount(t.baseline), _amount(t.saved), report.currency.code),
     )
+
+
+def _adjustments(report: Report) -> Iterator[tuple[object, ...]]:
+    """Their date is the month they are of."""
+    code = report.currency.code
+    for one in report.adjustments:
+        counts = ("adjustment", one.period, one.kind, "", "", one.facts, *("",) * 5)
+        yield (*counts, one.cost_usd, "", f"{one.amount:f}", "", "", code)
+    yield ("due", "", "all", *("",) * 10, f"{report.totals.due:f}", "", "", code)
 
 
 def _row(

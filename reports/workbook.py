@@ -200,6 +200,18 @@ class _Sheets:
                 sheet.write_number(row, 1, float(figure), form)
         sheet.write_string(13, 0, report.sentence)
         sheet.write_string(14, 0, f"SHA-256: {report.lines_sha256}")
+        if report.adjustments:
+            self._write_adjustments(sheet, 16)
+
+    def _write_adjustments(self, sheet: Any, first: int) -> None:
+        """What came late of earlier months, each line converted and rounded, and what is due with it."""
+        report, row = self._report, first
+        for row, one in enumerate(report.adjustments, first):
+            sheet.write_string(row, 0, f"{self._words(f'late.{one.kind}', month=one.period)} ({one.facts})")
+            inner = f"=ROUND({one.cost_usd}*$B$3,{report.currency.places})"
+            self._formula(sheet, (row, 1), inner, self._money, one.amount)
+        sheet.write_string(row + 1, 0, self._words("bill.due"), self._bold)
+        self._formula(sheet, (row + 1, 1), f"=B4+SUM(B{first + 1}:B{row + 1})", self._total, report.totals.due)
 
     def _write_days(self) -> None:
         report, w = self._report, self._words

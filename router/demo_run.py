@@ -22,6 +22,7 @@ from ledger.cli import stamp
 from ledger.closing import month_closed
 from ledger.errors import Conflict, HomeError
 from ledger.home import Home, key_hash, new_key
+from ledger.hours import hours_logged
 from ledger.segments import read_all
 from ledger.store import Ledger
 from ledger.verify import verify
@@ -38,6 +39,8 @@ CLIENT_NAME = "Quillmere GmbH"
 ZONE = "Europe/Berlin"
 EDIT_USD_PER_HOUR = "27.20"
 BUDGET_USD = "340"
+HOURS = (("03", "4", "integration"), ("09", "8", "comparing models"), ("14", "6", "routing"))  # day, hours, activity
+HOURLY_RATE = "80"  # USD: what the freelancer bills
 MARKER = "DEMO"  # a home with this file in it is the demo's own, to be made anew
 _CHUNK_WORDS = 100  # a streamed reply in some thirty chunks: the client spends a quarter of a millisecond on each
 _START_S = 30.0
@@ -99,6 +102,9 @@ def prepare(path: Path, month: str, seed: int, *, policy: str = "label", budget_
                 for role, (secret, key_id) in keys.items()
             ),
         )
+        for day, hours, activity in HOURS:
+            now, worked = stamp(), {"hours": hours, "activity": activity, "on": f"{month}-{day}", "rate": HOURLY_RATE}
+            ledger.append_now(hours_logged(ledger.state, CLIENT, event_id=now.event_id, now=now.now, **worked))
     finally:
         ledger.close()
     tickets = demo_month(seed, month, ZONE, sources=shipped_sources())

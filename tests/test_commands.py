@@ -276,6 +276,19 @@ def test_a_changed_event_is_exit_4_named_on_stdout_and_stops_whoever_would_write
     assert f"{file} is damaged at byte" in writing.err
 
 
+def test_a_baseline_is_set_again_as_it_is_and_changed_under_another_name_only(tmp_path: Path) -> None:
+    at = ("--home", str(tmp_path / "home"))
+    commanded("init", *at)
+    words = ("baseline", "set", "gpt-4o@2026-10-01", "--model")
+
+    again = commanded(*words, "openai/gpt-4o", *at)
+    other = commanded(*words, "deepseek-ai/DeepSeek-V4-Flash", *at)
+    renamed = commanded("baseline", "set", "flash@2026-11-01", "--model", "deepseek-ai/DeepSeek-V4-Flash", *at)
+
+    assert (again.code, other.code, renamed.code) == (0, 1, 0), other.err
+    assert "is frozen at 2.5 in, 10 out for openai/gpt-4o" in other.err
+
+
 def test_an_altered_report_is_exit_4(tmp_path: Path) -> None:
     at = ("--home", str(tmp_path / "home"))
     commanded("init", *at)

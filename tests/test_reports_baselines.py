@@ -233,6 +233,7 @@ def test_the_sentence_never_tells_a_change_that_chance_would_explain(
     language: str, spend: D, saved: D, reach: D | None, rate: D | None, verdict: Verdict | None, then: D
 ) -> None:
     totals = Totals(
+        adjusted=D(0), due=D(0),
         tickets=10, replies=10, calls=20, cost_usd="1", spend=spend, baseline_usd="1", baseline=spend + saved, saved=saved,
         saved_share=D("0.1"), saved_low=None if reach is None else saved - reach,
         saved_high=None if reach is None else saved + reach,

@@ -21,6 +21,7 @@ from ledger.home import Home, create
 from ledger.segments import read_all
 from ledger.store import Ledger, read_state
 from reports.job import build_due, close_due
+from reports.model import read
 from reports.places import directory_of, revisions
 from tests.made_home import EPOCH, MEDIUM, Book
 
@@ -106,11 +107,11 @@ async def test_an_invoice_that_agrees_closes_the_month_and_one_that_does_not_lea
     assert set(read_state(home).closed) == {("acme", "2025-09")}
 
 
-def invoice(home: Home, usd: str, *, within: bool) -> None:
+def invoice(home: Home, usd: str, *, within: bool, name: str = "") -> None:
     ledger = Ledger.open(home.path, clock=lambda: EPOCH)
     ledger.append_now(
         e.InvoiceRecorded(
-            id=f"invoice-{usd}", subject="bill.csv", time=noon(10, 3), provider_name="p", period="2025-09",
+            id=f"invoice-{usd}{name}", subject="bill.csv", time=noon(10, 3), provider_name="p", period="2025-09",
             starts_at=noon(9, 1), ends_at=noon(10, 1), invoice_zone="UTC", invoice_sha256="0a" * 32, invoice_lines=1,
             invoice_usd=usd, ledger_usd="0.0006", residual_missing_usd="0", residual_duplicate_usd="0",
             residual_price_usd="0", residual_class_usd="0", residual_clock_usd="0", residual_rounding_usd="0",
@@ -119,6 +120,37 @@ def invoice(home: Home, usd: str, *, within: bool) -> None:
         )
     )  # fmt: skip
     ledger.close()
+
+
+@pytest.mark.anyio
+async def test_an_invoice_after_the_close_leads_to_one_more_revision_and_its_repetition_to_none(tmp_path: Path) -> None:
+    home = home_of(tmp_path, [noon(9)], "final_day = 2\n")
+    assert await turn(home, noon(10, 3)) == 1
+    invoice(home, "0.0006", within=True)
+
+    assert await turn(home, noon(10, 4)) == 1
+    assert await turn(home, noon(10, 4)) == 0
+    invoice(home, "0.0006", within=True, name="again")
+    await turn(home, noon(10, 5))
+    assert await turn(home, noon(10, 5)) == 0
+
+    place = directory_of(home, "acme", "2025-09")
+    assert revisions(place) == (1, 2)
+    stages = [read((place / f"r{n}" / "report.json").read_bytes()) for n in (1, 2)]
+    assert [(one.status, one.invoice is None) for one in stages] == [("final", True), ("reconciled", False)]
+
+
+@pytest.mark.anyio
+async def test_the_section_reports_of_another_configuration_is_what_the_job_works_by(tmp_path: Path) -> None:
+    """The bug: `serve --config FILE` read [reports] from the home's own file."""
+    home = home_of(tmp_path, [noon(9)], 'prepared_by = "Nobody"\n')
+    other = tmp_path / "other.toml"
+    other.write_text('[reports]\nprepared_by = "Ada"\nlanguage = "de"\nfinal_day = 2\n', encoding="utf-8")
+
+    assert await turn(home.under(other), noon(10, 3)) == 1
+
+    report = read((directory_of(home, "acme", "2025-09") / "r1" / "report.json").read_bytes())
+    assert (report.prepared_by, report.language, report.status) == ("Ada", "de", "final")
 
 
 @pytest.mark.anyio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, datetime
 from decimal import Decimal as D
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from halfpenny import app
+from ledger import events as e
 from ledger.admin import Stamp
 from ledger.closing import month_closed, month_restated
 from ledger.closings import position_of
@@ -18,8 +20,13 @@ from ledger.errors import Conflict, InvalidInput
 from ledger.home import Home, create
 from ledger.store import Ledger, read_state
 from ledger.usage import Usage
+from reports.compose import compose
 from reports.difference import ABSENT, Difference, differences
-from reports.late import LateFacts, adjustments
+from reports.facts import LateRow
+from reports.late import adjustments
+from reports.model import read
+from reports.month import read_month
+from reports.page import page
 from reports.places import directory_of, revisions
 from reports.warehouse import opened
 from tests.made_home import EPOCH, MEDIUM, Book
@@ -82,10 +89,10 @@ class Months:
         self.book.settle(self.book.reserve("generation", MEDIUM, SEPTEMBER), TOKENS)
         self.write()
 
-    def adjusted(self, period: str) -> tuple[LateFacts, ...]:
+    def adjusted(self, period: str) -> tuple[LateRow, ...]:
         """A month's adjustments."""
         with opened(self.home.path) as warehouse:
-            return adjustments(warehouse, read_state(self.home), "acme", period)
+            return adjustments(warehouse, "acme", period)
 
 
 @pytest.fixture
@@ -102,7 +109,7 @@ def test_a_late_fact_is_the_adjustment_of_the_next_month_and_of_no_other(months:
     months.say(month_closed, "2025-10")
     months.late_call()
 
-    assert during == (LateFacts("2025-09", "settled", 1, D("0.0006")),)
+    assert during == (LateRow("2025-09", "settled", 1, D("0.0006")),)
     assert months.adjusted("2025-10") == during  # October is closed and stays
     assert months.adjusted("2025-11") == during  # the second one alone
     assert months.adjusted("2025-09") == ()
@@ -113,7 +120,7 @@ def test_what_a_restatement_took_in_is_no_adjustment(months: Months) -> None:
     months.say(month_restated, "2025-09", "a call was found")
     months.late_call()
 
-    assert months.adjusted("2025-10") == (LateFacts("2025-09", "settled", 1, D("0.0006")),)
+    assert months.adjusted("2025-10") == (LateRow("2025-09", "settled", 1, D("0.0006")),)
 
 
 def test_a_restatement_in_a_later_month_leaves_a_closed_one_as_it_was(months: Months) -> None:
@@ -171,3 +178,96 @@ def test_the_closed_report_never_changes_and_the_restated_one_is_a_revision_with
     assert ["totals.cost_usd", "0.0006", "0.0012", "0.0006"] in rows
     assert ["status", "final", "restated", ""] in rows
     assert "in no revision" not in diff.stderr
+
+
+def test_the_next_months_report_has_late_facts_as_lines_that_sum_in_every_format(months: Months) -> None:
+    months.book.call("generation", MEDIUM, OCTOBER, (1_000_000, 100_000))  # 0.40 and 0.20
+    for _ in range(20):
+        months.late_call()  # 0.0006 each
+    months.say(month_closed, "2025-10")
+    place = directory_of(months.home, "acme", "2025-10") / "r1"
+
+    asked(months.home, "report", "build", "acme", "2025-10")
+
+    report = read((place / "report.json").read_bytes())
+    assert [(one.period, one.kind, one.facts, one.cost_usd, one.amount) for one in report.adjustments] == [
+        ("2025-09", "settled", 20, "0.012", D("0.01"))
+    ]
+    assert (report.totals.spend, report.totals.adjusted, report.totals.due) == (D("0.60"), D("0.01"), D("0.61"))
+    rows = list(csv.reader((place / "report.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(row[0], row[13]) for row in rows[-3:]] == [("total", "0.60"), ("adjustment", "0.01"), ("due", "0.61")]
+    billed = list(csv.DictReader((place / "focus.csv").read_text(encoding="utf-8").splitlines()))
+    assert sum(D(row["BilledCost"]) for row in billed) == D("0.612")
+    (late,) = [row for row in billed if row["ChargeClass"] == "Correction"]
+    assert (late["ChargePeriodStart"], late["BillingPeriodStart"]) == ("2025-08-31T22:00:00Z", "2025-09-30T22:00:00Z")
+    html = (place / "report.html").read_text(encoding="utf-8")
+    assert "September 2025, settled late" in html
+    assert "$0.61" in html
+
+
+def test_a_month_nothing_came_late_for_has_no_adjustments(months: Months) -> None:
+    months.book.call("generation", MEDIUM, OCTOBER, (1000, 100))
+    months.write()
+
+    facts = read_month(months.home.path, "acme", "2025-10")
+    report = compose(facts, prepared_by="", revision=1)
+
+    assert (report.adjustments, report.totals.due) == ((), report.totals.spend)
+
+
+def invoiced(months: Months, usd: str, ledger: str, *, within: bool, **residuals: str) -> None:
+    """The provider's invoice for September, held against the ledger."""
+    kinds = ("missing", "duplicate", "price", "class", "clock", "rounding")
+    months.count += 1
+    ledger_ = Ledger.open(months.home.path, clock=lambda: EPOCH)
+    ledger_.append_now(
+        e.InvoiceRecorded(
+            id=f"invoice-{months.count}", subject="september.csv", client_id="acme", time=OCTOBER, provider_name="p",
+            period="2025-09", starts_at=SEPTEMBER, ends_at=OCTOBER, invoice_zone="UTC", invoice_sha256="0a" * 32,
+            invoice_lines=1, invoice_usd=usd, ledger_usd=ledger, mismatch_usd="0", tolerance_usd="0",
+            within_tolerance=within, orphans_settled=0, orphans_voided=0, orphans_open=0, up_to_sequence=1,
+            **{f"residual_{kind}_usd": residuals.get(kind, "0") for kind in kinds},
+        )
+    )  # fmt: skip
+    ledger_.close()
+
+
+def stage(months: Months) -> tuple[str, str, str]:
+    """The status of September's report, as it is printed in both languages."""
+    facts = read_month(months.home.path, "acme", "2025-09")
+    said = [compose(facts, prepared_by="", revision=1, language=language) for language in ("en", "de")]
+    return (said[0].status, page(said[0]).status, page(said[1]).status)
+
+
+def test_a_report_is_a_draft_then_final_then_reconciled_then_restated(tmp_path: Path) -> None:
+    months = Months(tmp_path)
+    months.write()
+
+    assert stage(months) == ("draft", "Draft", "Entwurf")
+    months.say(month_closed, "2025-09")
+    assert stage(months) == ("final", "Final", "Endgültig")
+    invoiced(months, "9", "0.0006", within=False)
+    assert stage(months)[0] == "final"
+    invoiced(months, "0.0006", "0.0006", within=True)
+    assert stage(months) == ("reconciled", "Final · reconciled", "Endgültig · abgeglichen")
+    months.late_call()
+    months.say(month_restated, "2025-09", "a call was found")
+    assert stage(months) == ("restated", "Restated", "Berichtigt")
+
+
+def test_the_printed_reconciliation_leads_from_the_ledger_to_the_invoice_to_the_cent(tmp_path: Path) -> None:
+    months = Months(tmp_path)
+    months.write()
+    invoiced(months, "10.014", "9", within=False, missing="0.334", price="0.334", clock="0.334", rounding="0.012")
+
+    found = compose(read_month(months.home.path, "acme", "2025-09"), prepared_by="", revision=1).invoice
+
+    assert found is not None
+    # three times 0.33 and the 0.02 that rounding them leaves
+    assert dict(found.residuals) == {
+        "missing": D("0.33"),
+        "price": D("0.33"),
+        "clock": D("0.33"),
+        "rounding": D("0.02"),
+    }
+    assert found.ledger + sum(amount for _, amount in found.residuals) == found.invoiced == D("10.01")

@@ -37,6 +37,8 @@ NO_EDITS = Quality(
 def said(spend: str, baseline: str) -> str:
     saved = D(baseline) - D(spend)
     totals = Totals(
+        adjusted=D(0),
+        due=D(0),
         tickets=1,
         replies=1,
         calls=2,

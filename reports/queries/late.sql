@@ -3,7 +3,7 @@
 SELECT
     CASE type
         WHEN 'halfpenny.call.settled.v1' THEN 'settled'
-        WHEN 'halfpenny.call.voided.v1' THEN 'not billed'
+        WHEN 'halfpenny.call.voided.v1' THEN 'not_billed'
         WHEN 'halfpenny.call.corrected.v1' THEN 'corrected'
         WHEN 'halfpenny.draft.edited.v1' THEN 'edited'
         ELSE 'scored'
