@@ -68,7 +68,7 @@ WORDS: Mapping[str, str] = {
     "tile.history": "from old bills",
     "tile.shadow": "from shadow runs",
     "tile.saved": "Saved",
-    "tile.saved_interval": "{amount} (95% CI {span})",
+    "tile.saved_interval": "{amount} · CI {span}",
     "tile.nothing_to_compare": "no baseline to compare with",
     "tile.reply": "Per accepted reply*",
     "tile.no_reply": "no reply was reported as sent",

@@ -68,7 +68,7 @@ WORDS: Mapping[str, str] = {
     "tile.history": "aus alten Rechnungen",
     "tile.shadow": "aus Schattenläufen",
     "tile.saved": "Gespart",
-    "tile.saved_interval": "{amount} (95-%-KI {span})",
+    "tile.saved_interval": "{amount} · KI {span}",
     "tile.nothing_to_compare": "nichts zum Vergleichen",
     "tile.reply": "Je Antwort*",
     "tile.no_reply": "keine Antwort als gesendet gemeldet",

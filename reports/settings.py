@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ledger.errors import InvalidInput, NotFound
+from ledger.errors import InvalidInput
 from ledger.home import Home
 
 
@@ -71,10 +71,12 @@ def read_settings(section: Mapping[str, Any]) -> Settings:
 
 
 def of_home(home: Home) -> Settings:
-    """The settings in the configuration a home is used with. Errors: InvalidInput; NotFound for a file that is not there."""
+    """The settings in the configuration a home is used with. Errors: InvalidInput."""
     try:
         return read_settings(tomllib.loads(home.config.read_text(encoding="utf-8")).get("reports", {}))
     except FileNotFoundError:
-        raise NotFound("file", str(home.config), "Name the configuration that the service runs with.") from None
+        raise InvalidInput(
+            f"{home.config} does not exist. Name the configuration that the service runs with."
+        ) from None
     except tomllib.TOMLDecodeError as refused:
         raise InvalidInput(f"{home.config} is not TOML: {refused}.") from None

@@ -285,7 +285,7 @@ def test_a_baseline_is_set_again_as_it_is_and_changed_under_another_name_only(tm
     other = commanded(*words, "deepseek-ai/DeepSeek-V4-Flash", *at)
     renamed = commanded("baseline", "set", "flash@2026-11-01", "--model", "deepseek-ai/DeepSeek-V4-Flash", *at)
 
-    assert (again.code, other.code, renamed.code) == (0, 1, 0), other.err
+    assert (again.code, other.code, renamed.code) == (0, 2, 0), other.err
     assert "is frozen at 2.5 in, 10 out for openai/gpt-4o" in other.err
 
 
