@@ -24,15 +24,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import uvloop
 
-from ledger import bodies, codec
+from ledger import bodies, codec, tail
+from ledger import manifest as manifests
 from ledger.disk import REAL
-from ledger.events import CallSettled
+from ledger.events import CallReserved, CallSettled, Event
 from ledger.home import Home
 from ledger.journal import Journal
-from ledger.manifest import Position
-from ledger.recovery import new_file
+from ledger.manifest import Manifest, Position
+from ledger.projections import State, apply
+from ledger.recovery import new_file, recover
+from ledger.stamping import stamped_group
+from ledger.writer import SWITCH_S
 
 SQLITE_BATCH = 64  # reference/storage.md, section 3
 MOMENT = datetime(2025, 10, 3, 8, 15, 2, 123456, tzinfo=UTC)
@@ -150,6 +155,76 @@ async def _callers(directory: Path, callers: int, seconds: float, *, is_checked:
     return sum(counts) / spent
 
 
+def fold_us(count: int = 20_000) -> float:
+    """Microseconds to fold one event: a hold and its end in turn, as a service folds them."""
+    pairs: list[Event] = []
+    for number in range(count // 2):
+        call = f"call-{number}"
+        pairs.append(_hold(call))
+        pairs.append(msgspec.structs.replace(SETTLED, id=f"s-{number}", subject=call))
+    state = State()
+    started = time.perf_counter()
+    for event in pairs:
+        apply(state, event)
+    return (time.perf_counter() - started) / len(pairs) * 1e6
+
+
+def _hold(call: str) -> CallReserved:
+    return CallReserved(
+        id=f"r-{call}",
+        subject=call,
+        time=MOMENT,
+        client_id=SETTLED.client_id,
+        attempt=1,
+        purpose=SETTLED.purpose,
+        period=SETTLED.period,
+        request_model=SETTLED.request_model,
+        provider_name=SETTLED.provider_name,
+        key_id=SETTLED.key_id,
+        ticket_id=SETTLED.ticket_id,
+        arm=SETTLED.arm,
+        ticket_class=SETTLED.ticket_class,
+        hold_usd="0.05",
+        price_id=SETTLED.price_id or "",
+        input_bytes=96_000,
+        max_output_tokens=4_300,
+        request_stream=True,
+    )
+
+
+def start_ratio(directory: Path, events: int) -> tuple[float, float, float]:
+    """Starting on unsealed, unfolded events, and one plain read and decode of them: seconds of each, and the ratio.
+
+    Shapes: half are holds and half their ends, in files of 20,000. A start also copies the last file and publishes nothing here.
+    """
+    home = Home(directory / f"start-{time.monotonic_ns()}")
+    for made in (home.path, home.journal):
+        REAL.make_dir(made)
+    manifests.store(home, REAL, Manifest(source="homes/ab12cd34", published_at=MOMENT))
+    position = Position(0, bytes(16))
+    for number in range((events + 19_999) // 20_000):
+        first, size = number * 20_000, min(20_000, events - number * 20_000)
+        bodies_ = [
+            codec.encode(_hold(f"c-{index // 2}"))
+            if index % 2 == 0
+            else codec.encode(msgspec.structs.replace(SETTLED, id=f"s-{index}", subject=f"c-{index // 2}"))
+            for index in range(first, first + size)
+        ]
+        lines, position = stamped_group(bodies_, source="homes/ab12cd34", recorded_at=MOMENT, after=position)
+        tail.path_of(home, number).write_bytes(lines)
+    files = sorted(home.journal.iterdir())
+    started = time.perf_counter()
+    for file in files:
+        for line in file.read_bytes().splitlines():
+            codec.decode(line)
+    plain = time.perf_counter() - started
+    state = State()
+    started = time.perf_counter()
+    recover(home, REAL, fold=lambda _: lambda event: apply(state, event), now=MOMENT)
+    spent = time.perf_counter() - started
+    return spent, plain, spent / plain
+
+
 ROWS: tuple[tuple[str, Callable[[Path, float], float]], ...] = (
     ("one write + fdatasync per event", serial),
     ("group commit, 1 caller", grouped(1)),
@@ -166,6 +241,10 @@ TARGETS = (
 )
 
 
+FOLD_MUST_US = 20.0
+START_MUST = 3.0
+
+
 def main() -> int:
     """Measure, print, and exit 1 when a ratio misses what it must reach."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
@@ -173,19 +252,30 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="for each row of each round")
     parser.add_argument("--directory", type=Path, help="on the disk to measure; default: the present directory's")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--events", type=int, default=200_000, help="unfolded events to start on; the goal speaks of 1,000,000"
+    )
     asked = parser.parse_args()
+    sys.setswitchinterval(SWITCH_S)  # as a service does
     rates: dict[str, list[float]] = {name: [] for name, _ in ROWS}
     with tempfile.TemporaryDirectory(dir=asked.directory or Path.cwd(), prefix=".bench-") as directory:
         for _ in range(asked.rounds):
             for name, measure in ROWS:
                 rates[name].append(measure(Path(directory), asked.seconds))
+        folds = [fold_us() for _ in range(asked.rounds)]
+        starts = [start_ratio(Path(directory), asked.events) for _ in range(max(asked.rounds // 2, 1))]
     medians = {name: statistics.median(found) for name, found in rates.items()}
     ratios = [(row, against, medians[row] / medians[against], must, goal) for row, against, must, goal in TARGETS]
+    fold, start = statistics.median(folds), sorted(starts, key=lambda found: found[2])[len(starts) // 2]
     if asked.json:
         print(json.dumps({"line_bytes": len(one_line()), "load": os.getloadavg(), "rates": rates, "medians": medians}))
     else:
         _show(rates, medians, ratios, asked)
-    return 0 if all(ratio >= must for _, _, ratio, must, _ in ratios) else 1
+        print(f"{'fold of one event, microseconds':<50} {fold:>8.1f}  {FOLD_MUST_US:>8.0f}  {5:>8.0f}")
+        what = f"start on {asked.events:,} unfolded events / read and decode"
+        print(f"{what:<50} {start[2]:>8.1f}x {START_MUST:>8.0f}x {1.5:>8.1f}x   {start[0]:.1f} s of {start[1]:.1f} s")
+    is_kept = fold <= FOLD_MUST_US and start[2] <= START_MUST
+    return 0 if is_kept and all(ratio >= must for _, _, ratio, must, _ in ratios) else 1
 
 
 def _show(
