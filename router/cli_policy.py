@@ -39,9 +39,6 @@ def policy_set(
         float | None, typer.Option(help="Edit minutes that a unit of quality saves, for words.")
     ] = None,
     tickets: Annotated[int | None, typer.Option(min=0, help="Tickets a month, while there is no history.")] = None,
-    second_look: Annotated[
-        bool | None, typer.Option("--second-look/--no-second-look", help="Redo drafts that look bad.")
-    ] = None,
     seed: Annotated[str | None, typer.Option(help="Salts the draws.")] = None,
     home: HomeOption = DEFAULT_HOME,
     config: ConfigOption = None,
@@ -66,7 +63,6 @@ def policy_set(
         explore=explore,
         minutes_per_quality=minutes_per_quality,
         tickets_per_month=tickets,
-        second_look=second_look,
         seed=seed,
     )
     check_policy(_terms(at, config), event)

@@ -23,7 +23,7 @@ from ledger.events import CallSettled, Event
 from ledger.money import text
 from ledger.prices import Price, moment_of
 from ledger.projections import State
-from router import answers, classify, settlement
+from router import answers, classify, deferral, settlement
 from router.aggregates import PolicyMisconfigured, TicketView
 from router.answers import Made, Routed, Sorted
 from router.cache import Cache, Hit
@@ -141,7 +141,12 @@ class Gateway:
             _log.info(
                 "refused", call_id=visit.request_id, client_id=visit.client_id, refusal="budget", scope=spent.scope
             )
-            raise self._quota_spent(spent, asked) from None
+            fallback = self._config.policy.fallback
+            if ticket is None or fallback == "none":
+                raise self._quota_spent(spent, asked) from None
+            await self._submit(deferral.deferred(asked, fallback, spent, event_id=self._new_id()))
+            words, why = self._config.policy.fallback_text, f"no arm's worst case fits the budget of {asked.period}"
+            return deferral.reply(asked, fallback, words, why, stream=chat.stream, more=more)
         except UpstreamError as failed:
             _log.warning(
                 "upstream", call_id=visit.request_id, client_id=visit.client_id, status=failed.status, code=failed.code
