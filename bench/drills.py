@@ -224,7 +224,7 @@ def _above_cap(events: list[e.Event]) -> list[str]:
     return wrong
 
 
-def live_drill(path: Path, seals: int, seed: int, *, at_once: int = 3) -> Live:
+def live_drill(path: Path, seals: int, seed: int, *, at_once: int = 3, python: str = sys.executable) -> Live:
     """Load until so many seals have passed, with a reader in a process of its own beside it all the time."""
     keys = prepared(path / "home")
     acknowledged, stop_file = path / "acknowledged", path / "stop"
@@ -235,7 +235,7 @@ def live_drill(path: Path, seals: int, seed: int, *, at_once: int = 3) -> Live:
         gateway(keys.home, upstream.url, journal_rotate_events=40, journal_rotate_seconds=2) as running,
         acknowledged.open("a", encoding="ascii") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "tests.live_reader", str(keys.home.path), str(acknowledged), str(stop_file)],
+            [python, "-m", "tests.live_reader", str(keys.home.path), str(acknowledged), str(stop_file)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -280,13 +280,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20, help="kills; 0 leaves them out")
     parser.add_argument("--seals", type=int, default=20, help="seals the reader sees; 0 leaves it out")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument(
+        "--reader", default=sys.executable, help="a Python with another DuckDB, for the analyst's process"
+    )
     asked = parser.parse_args()
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="drill-") as directory:
         if asked.rounds:
             wrong += _print_kills(kill_drill(_made(Path(directory) / "kill"), asked.rounds, asked.seed))
         if asked.seals:
-            live = live_drill(_made(Path(directory) / "live"), asked.seals, asked.seed)
+            live = live_drill(_made(Path(directory) / "live"), asked.seals, asked.seed, python=asked.reader)
             print(
                 f"\nlive, seed {asked.seed}: {live.seals} seals, {live.acknowledged} acknowledged, {live.queries} queries, "
             )
