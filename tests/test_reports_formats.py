@@ -177,7 +177,10 @@ def test_no_text_of_a_client_becomes_a_formula(built: BuiltReport) -> None:
             assert not [cell for cell in row if cell.startswith(("=", "+", "@")) or re.match(r"-\D", cell)]
 
 
-@pytest.mark.skipif(VALIDATOR not in os.environ, reason=f"{VALIDATOR} does not name focus-validator 1.0.0")
+@pytest.mark.skipif(
+    VALIDATOR not in os.environ,
+    reason=f"{VALIDATOR} does not name the program focus-validator 1.0.0; .ci/run installs it and sets it",
+)
 def test_focus_validator_finds_nothing(built: BuiltReport, tmp_path: Path) -> None:
     rows = [row | {wrong: row[right] for wrong, right in MISNAMED.items()} for row in focus(built)]
     path = tmp_path / "focus.csv"
