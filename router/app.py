@@ -35,6 +35,7 @@ from ledger.projections import State
 from ledger.store import Ledger
 from router import standing_home
 from router.admin import Admin, Seal
+from router.budget_watch import BudgetWatch
 from router.cache import Cache
 from router.calls import Calls
 from router.config import Config, terms_of
@@ -140,6 +141,7 @@ def build(
     Errors: UnmarkedRoute.
     """
     upstream = Upstream(config.provider, provider_key)
+    watch = BudgetWatch(ledger.state, config.budget.warn_at, submit=ledger.submit, new_id=new_id)
     calls = Calls(
         submit=ledger.submit,
         prices=ledger.state.prices,
@@ -148,6 +150,7 @@ def build(
         now=now,
         new_id=new_id,
         chance=chance,
+        on_settled=watch.look,
     )
     replies = SqliteStore(None if content is None else content / "replies.sqlite3")
     shared = shared_store(config.cache)

@@ -106,10 +106,12 @@ class Calls:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         chance: Callable[[], float],
+        on_settled: Callable[[CallSettled], None],
     ) -> None:
         self._submit, self._prices, self._upstream = submit, prices, upstream
         self._provider, self._server = config.provider, config.server
         self._now, self._new_id, self._chance = now, new_id, chance
+        self._on_settled = on_settled
         self._line = HoldLine(submit, wait_s=config.budget.wait_s)
 
     async def complete(self, order: Order, is_client_gone: Callable[[], bool]) -> Done:
@@ -355,6 +357,8 @@ class Calls:
         durable = self._submit(event)
         attempt.is_ended = True  # the ledger applies an event as it takes it, durable or not yet
         self._line.came_free()
+        if isinstance(event, CallSettled):
+            self._on_settled(event)
         await durable
 
     def _end_time(self, attempt: _Attempt, duration_s: float) -> datetime:

@@ -127,9 +127,13 @@ class Policy(_Section, frozen=True, kw_only=True):
 
 
 class Budget(_Section, frozen=True, kw_only=True):
-    """How long a call waits, in order, for holds to come free before it is refused. Units: seconds."""
+    """How long a call waits, in order, for holds to come free before it is refused; when caps are warned about.
+
+    Units: seconds; `warn_at` are shares of a cap, hard or soft.
+    """
 
     wait_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
+    warn_at: tuple[Annotated[float, Meta(gt=0, le=1)], ...] = (0.8, 1.0)
 
 
 class ClientCache(_Section, frozen=True, kw_only=True):
