@@ -4,7 +4,7 @@ HOME_DIR ?= demo-home
 MONTH ?= 2025-10
 BIN := .venv/bin
 
-.PHONY: setup demo test lint drill-ledger bench-ledger bench-gateway bench-router bench-reports drill lock clean
+.PHONY: setup demo test lint drill-ledger bench-peers bench-queries bench-ledger bench-gateway bench-router bench-reports drill lock clean
 
 setup: .venv/installed
 
@@ -25,8 +25,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench-ledger bench-gateway bench-router bench-reports: bench-%: setup
+bench-queries bench-ledger bench-gateway bench-router bench-reports: bench-%: setup
 	$(BIN)/python -m bench.$*
+
+bench-peers:  ## the engines bench-queries measures against, in an environment of their own
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers.txt
 
 drill: setup  ## the long fault drills: 20 kills under load, 20 seals beside a reader
 	$(BIN)/python -m bench.drills

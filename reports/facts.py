@@ -84,6 +84,21 @@ class LatencyRow(NamedTuple):
     simulated: int
 
 
+def lane_key(direct_model: str | None, arm: str | None) -> str:
+    """A lane's key: its arm, else the model that was called directly."""
+    return arm if arm is not None else str(direct_model)
+
+
+class AttemptsRow(NamedTuple):
+    """Events of one type: `name` is an end's outcome or a refusal's kind, `is_repeated` says a second attempt or later."""
+
+    type: str
+    name: str
+    is_repeated: bool
+    attempts: int
+    last: dt.datetime
+
+
 class OutcomeRow(NamedTuple):
     """Attempts by their end ("ended") or refusals by their kind ("refused"); `usd` is held without an end."""
 

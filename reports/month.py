@@ -7,24 +7,24 @@ month.closed event, an open one up to the last event that concerns the client.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from ledger.budgets import Period, period_named
 from ledger.errors import NotFound
-from ledger.money import text
+from ledger.money import ZERO, text
 from reports.errors import NoRate
 from reports.facts import (
+    AttemptsRow,
     Chain,
     ClientRow,
     EditRow,
     HistoryRow,
     HoursRow,
     InvoiceRow,
-    LatencyRow,
     ListedPrice,
     MonthFacts,
     MonthRow,
@@ -33,11 +33,19 @@ from reports.facts import (
     ServiceRow,
     ShadowRow,
     SpendRow,
+    lane_key,
 )
 from reports.figures import Currency, divided, places_of
 from reports.late import adjustments
 from reports.model import Price
+from reports.replies import Replies, read_replies
 from reports.warehouse import Row, Warehouse, one, opened
+from reports.weeks import week_values
+
+SETTLED, VOIDED = "halfpenny.call.settled.v1", "halfpenny.call.voided.v1"
+RESERVED, REFUSED = "halfpenny.call.reserved.v1", "halfpenny.call.refused.v1"
+# What moves "data as of": calls begun or refused, edits, scores; ends and orphans belong to what has begun.
+TELLING = (RESERVED, REFUSED, "halfpenny.draft.edited.v1", "halfpenny.score.recorded.v1")
 
 
 def read_month(home: Path, client_id: str, period: str) -> MonthFacts:
@@ -63,40 +71,44 @@ def _read(warehouse: Warehouse, client_id: str, name: str) -> MonthFacts:
     cap = one(warehouse.rows("budget", client=client_id, ends_at=period.end))
     rate = _rate(warehouse, client, period, sequence)
     baseline = next((_price(row) for row in warehouse.rows("baseline")), None)
+    attempts = [AttemptsRow._make(row) for row in warehouse.rows("attempts", **who)]
+    spend = tuple(map(SpendRow._make, warehouse.rows("spend", **who)))
+    used = Counter[str]()
+    for row in spend:
+        used[row.price_id] += row.calls
+    replies = read_replies(warehouse, client.zone, **who)
+    weeks = _weeks(warehouse, period, client, who)
     return MonthFacts(
         client=client,
         period=period,
         closed=closed_at is not None,
         chain=_chain(warehouse, sequence),
-        as_of=warehouse.rows("as_of", **who)[0][0],
-        spend=tuple(map(SpendRow._make, warehouse.rows("spend", **who))),
-        quality=tuple((_key(row[0], row[1]), EditRow._make(row[2:])) for row in warehouse.rows("quality", **who)),
-        weeks=tuple(
-            (row[0], _key(row[1], row[2]), EditRow._make(row[3:]))
-            for row in warehouse.rows("weeks", zone=client.zone, **who)
-        ),
-        latency=tuple(LatencyRow(_key(row[0], row[1]), *row[2:]) for row in warehouse.rows("latency", **who)),
-        outcomes=_outcomes(warehouse, who),
+        as_of=max((row.last for row in attempts if row.type in TELLING), default=None),
+        spend=spend,
+        quality=_quality(weeks, warehouse.rows("scores", **who)),
+        weeks=weeks,
+        latency=replies.latency,
+        outcomes=_outcomes(warehouse, who, attempts),
         tickets=warehouse.rows("tickets", **who)[0][0],
         cap=cap[0] if cap else None,
         is_hard=bool(cap and cap[0] is not None and cap[1]),
-        prices=tuple(map(_price, warehouse.rows("prices", **who))),
+        prices=tuple(map(_price, warehouse.rows("prices", price_ids=list(used), calls=list(used.values())))),
         baseline=baseline,
         currency=_currency(client.currency, rate),
         rate=rate,
         restatements=restatements,
         invoice=next((InvoiceRow._make(row) for row in warehouse.rows("invoice", **who)), None),
-        book=tuple(map(ListedPrice._make, warehouse.rows("book", ends_at=period.end, **who))),
+        book=tuple(map(ListedPrice._make, warehouse.rows("book", ends_at=period.end, price_ids=list(used)))),
         months=tuple(map(MonthRow._make, warehouse.rows("months", **who))),
         previous=_edits_of(warehouse, client_id, month_before(name)),
         hours=tuple(map(HoursRow._make, warehouse.rows("hours", **who))),
-        service=ServiceRow._make(warehouse.rows("service", **who)[0]),
+        service=_service(replies, attempts),
         shadow=()
-        if baseline is None
+        if baseline is None or not any(row.purpose == "shadow" for row in spend)
         else tuple(map(ShadowRow._make, warehouse.rows("shadow", model=baseline.model, **who))),
         late=adjustments(warehouse, client_id, name, sequence),
         history=tuple(map(HistoryRow._make, warehouse.rows("history", client=client_id))),
-        busiest=next(((row[0], row[1]) for row in warehouse.rows("busiest", zone=client.zone, **who)), None),
+        busiest=replies.busiest,
     )
 
 
@@ -110,31 +122,69 @@ def month_before(name: str) -> str:
     return f"{year - 1:04d}-12" if month == 1 else f"{year:04d}-{month - 1:02d}"
 
 
+def _weeks(
+    warehouse: Warehouse, period: Period, client: ClientRow, who: Mapping[str, Any]
+) -> tuple[tuple[dt.date, str, EditRow], ...]:
+    values = week_values(period, client.zone)
+    warehouse.rows("strays", **who, **values)
+    ids = {name: value for name, value in values.items() if not name.startswith("start_")}
+    found = warehouse.rows("weeks", zone=client.zone, **who, **ids)
+    return tuple((row[0], lane_key(row[1], row[2]), EditRow._make(row[3:])) for row in found)
+
+
+def _quality(weeks: Iterable[tuple[dt.date, str, EditRow]], scores: Iterable[Row]) -> tuple[tuple[str, EditRow], ...]:
+    """The month's edits and scores by lane: its weeks added up, and its scores."""
+    found: dict[str, EditRow] = {}
+    rows = [(key, row) for _, key, row in weeks] + [
+        (lane_key(row[0], row[1]), EditRow._make(row[2:])) for row in scores
+    ]
+    for key, row in rows:
+        found[key] = found[key].plus(row) if key in found else row
+    return tuple(sorted(found.items()))
+
+
 def _edits_of(warehouse: Warehouse, client_id: str, period: str) -> EditRow | None:
-    """All edits of a month added up; None when there is none."""
-    rows = [EditRow._make(row[2:]) for row in warehouse.rows("quality", client=client_id, period=period)]
-    return reduce(EditRow.plus, rows) if rows else None
+    """All edits and scores of a month added up; None when there is none."""
+    found = one(warehouse.rows("quality", client=client_id, period=period))
+    return None if found is None else EditRow._make(found)
 
 
-def _outcomes(warehouse: Warehouse, who: Mapping[str, Any]) -> tuple[OutcomeRow, ...]:
+def _service(replies: Replies, attempts: Iterable[AttemptsRow]) -> ServiceRow:
+    ended = [row for row in attempts if row.type in (SETTLED, VOIDED)]
+    p50, p95 = replies.durations
+    first_p50, first_p95 = replies.first_chunks
+    return ServiceRow(
+        p50_s=p50,
+        p95_s=p95,
+        first_p50_s=first_p50,
+        first_p95_s=first_p95,
+        attempts=sum(row.attempts for row in ended),
+        repeated=sum(row.attempts for row in ended if row.is_repeated),
+        failed=sum(row.attempts for row in ended if row.name != "ok"),
+    )
+
+
+def _outcomes(warehouse: Warehouse, who: Mapping[str, Any], attempts: Iterable[AttemptsRow]) -> tuple[OutcomeRow, ...]:
     """How attempts ended, and what is held without an end; looked for only when there are fewer ends than holds."""
-    found = [OutcomeRow._make(row) for row in warehouse.rows("outcomes", **who)]
-    reserved = sum(row.attempts for row in found if row.what == "reserved")
-    ended = sum(row.attempts for row in found if row.what == "ended" and row.name != "orphaned")
-    told = [row for row in found if row.what != "reserved" and (row.what, row.name) != ("ended", "orphaned")]
-    if reserved != ended:
-        told += [OutcomeRow._make(row) for row in warehouse.rows("holds", **who)]
-    return tuple(sorted(told))
+    told: Counter[tuple[str, str]] = Counter()
+    open_holds = 0
+    for row in attempts:
+        if row.type in (SETTLED, VOIDED):
+            told["ended", "voided" if row.type == VOIDED else row.name] += row.attempts
+            open_holds -= row.attempts
+        elif row.type == REFUSED:
+            told["refused", row.name] += row.attempts
+        elif row.type == RESERVED:
+            open_holds += row.attempts
+    found = [OutcomeRow(what, name, count, ZERO) for (what, name), count in told.items()]
+    if open_holds:
+        found += [OutcomeRow._make(row) for row in warehouse.rows("holds", **who)]
+    return tuple(sorted(found))
 
 
 def _chain(warehouse: Warehouse, sequence: int) -> Chain:
     source, digest = warehouse.rows("head", sequence=sequence)[0]
     return Chain(sequence, source, bytes(digest).hex())
-
-
-def _key(direct_model: str | None, arm: str | None) -> str:
-    """A lane's key: its arm, else the model that was called directly."""
-    return arm if arm is not None else str(direct_model)
 
 
 def _rate(warehouse: Warehouse, client: ClientRow, period: Period, sequence: int) -> Rate | None:
