@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from router.app import Job
     from router.doors import Route
 
-HEADS_EVERY_S = 3600.0  # how often it is looked whether a month is over that wants its signed head
+KEEPING_EVERY_S = 3600.0  # how often it is looked for a month that wants its signed head, and for texts that expired
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -104,6 +104,7 @@ def report_routes(path: Path, state: State) -> tuple[Route, ...]:
 
 def _report_job(path: Path, config: Path | None) -> router_commands.Jobs:
     def jobs(ledger: Ledger) -> Sequence[Job]:
+        from ledger import content  # noqa: PLC0415
         from ledger.errors import HomeError  # noqa: PLC0415
         from ledger.heads import is_due  # noqa: PLC0415
         from ledger.home import existing  # noqa: PLC0415 - --help need not load it
@@ -129,7 +130,14 @@ def _report_job(path: Path, config: Path | None) -> router_commands.Jobs:
                 if child.returncode:
                     raise HomeError(said.decode(errors="replace").strip())
 
-        return (Job("reports", EVERY_S, build), Job("heads", HEADS_EVERY_S, sign))
+        async def expire() -> None:
+            await asyncio.to_thread(content.expire, home, now_utc())
+
+        return (
+            Job("reports", EVERY_S, build),
+            Job("heads", KEEPING_EVERY_S, sign),
+            Job("content", KEEPING_EVERY_S, expire),
+        )
 
     return jobs
 

@@ -61,7 +61,9 @@ def backup(home: Home, target: Path, *, with_keys: bool = False) -> Backup:
         end = _copied(home, copy)
         for directory in (home.reports, home.heads, *((home.keys,) if with_keys else ())):
             if directory.is_dir():
-                shutil.copytree(directory, copy.path / directory.name, ignore=shutil.ignore_patterns("*.tmp", ".*"))
+                shutil.copytree(
+                    directory, copy.path / directory.name, ignore=shutil.ignore_patterns("*.tmp", ".*", "content")
+                )
         shutil.copyfile(home.config, copy.config)
         _verify(copy)
         _sync(copy.path)

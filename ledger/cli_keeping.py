@@ -87,3 +87,31 @@ def restore(
     )
     if not made.has_keys:
         say(f"It has no secrets yet: copy what was kept of HOME/keys to {Path(home) / 'keys'}.")
+
+
+@app.command(rich_help_panel=PANEL)
+def erase(
+    context: typer.Context,
+    client_id: str,
+    reason: Annotated[str, typer.Option(help="Why, without naming the person.")],
+    ticket: Annotated[str | None, typer.Option(help="Only this ticket, by its id in the ledger; default: all.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Destroy the keys of the texts kept of a client or a ticket, for good; counts and costs stay, and hold no text."""
+    from ledger import content  # noqa: PLC0415
+    from ledger.events import SubjectErased  # noqa: PLC0415
+
+    at, now = existing(Path(home)), stamp()
+    state_of(home).client(client_id)
+    destroyed = content.erase(at, client_id, ticket)
+    event = SubjectErased(
+        id=now.event_id,
+        subject=client_id,
+        time=now.now,
+        client_id=client_id,
+        ticket_id=ticket,
+        reason=reason.strip()[:2000],
+    )
+    write(context, at, event)
+    whose = client_id if ticket is None else f"ticket {ticket} of {client_id}"
+    say(f"The texts of {whose} can no longer be read: {destroyed} keys destroyed, and none is ever made again.")

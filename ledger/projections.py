@@ -385,6 +385,10 @@ def _check_head(state: State, event: e.HeadSigned) -> None:
         raise Conflict(f"{event.subject} is signed already. A head is signed once; see halfpenny head list.")
 
 
+def _check_erased(state: State, event: e.SubjectErased) -> None:
+    state.client(event.subject)
+
+
 def _check_budget(state: State, event: e.BudgetSet) -> None:
     if event.scope == "client":
         state.client(event.subject)
@@ -417,6 +421,7 @@ _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     **routing.CHECKS,
     e.BillImported: history.check_imported,
     e.HeadSigned: _check_head,
+    e.SubjectErased: _check_erased,
     e.CallCorrected: corrections.check_corrected,
     e.MonthAdjusted: corrections.check_adjusted,
 }

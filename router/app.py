@@ -27,6 +27,7 @@ import structlog
 import uuid_utils
 from aiohttp import web
 
+from ledger import content
 from ledger.errors import HomeError, WriteFailed
 from ledger.events import Event
 from ledger.home import Home
@@ -40,7 +41,7 @@ from router.cache import Cache
 from router.calls import Calls
 from router.config import Config, terms_of
 from router.doors import PUBLIC, Door, Route
-from router.feedback import Feedback
+from router.feedback import Feedback, Texts
 from router.gateway import Gateway
 from router.idempotency import Once
 from router.keys import KeyRing
@@ -131,6 +132,7 @@ def build(
     on_fatal: Callable[[WriteFailed], None],
     seal: Seal | None = None,
     more: Sequence[Route] = (),
+    texts: Texts | None = None,
     now: Callable[[], datetime] = now_utc,
     chance: Callable[[], float] = random.random,
     content: Path | None = None,
@@ -182,7 +184,7 @@ def build(
         now=now,
         new_id=new_id,
     )
-    feedback = Feedback(state=ledger.state, submit=ledger.submit, gateway=gateway, new_id=new_id)
+    feedback = Feedback(state=ledger.state, submit=ledger.submit, gateway=gateway, new_id=new_id, texts=texts)
     views = Views(
         state=ledger.state,
         standings=standings,
@@ -327,6 +329,7 @@ def run(
             seal=lambda: _seal(ledger),
             content=home.content,
             more=more(ledger),
+            texts=drafts_of(home, config),
         )
 
         def on_ready(url: str) -> None:
@@ -343,6 +346,24 @@ def run(
     finally:
         ledger.close()
     return 0
+
+
+def drafts_of(home: Home, config: Config) -> Texts | None:
+    """Where drafts are kept, if the configuration asks for it."""
+    return _Drafts(home, config.content.keep_days) if config.content.keep_days else None
+
+
+class _Drafts:
+    """The home's kept drafts, by the wall clock."""
+
+    def __init__(self, home: Home, days: int) -> None:
+        self._home, self._days = home, days
+
+    def keep(self, client_id: str, ticket_id: str, text: str) -> bool:
+        return content.keep(self._home, client_id, ticket_id, text, until=content.until(now_utc(), self._days))
+
+    def kept(self, client_id: str, ticket_id: str) -> str | None:
+        return content.kept(self._home, client_id, ticket_id, now=now_utc())
 
 
 def end_at_once(failed: WriteFailed) -> None:

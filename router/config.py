@@ -184,6 +184,12 @@ class Tickets(_Section, frozen=True, kw_only=True):
     )
 
 
+class Content(_Section, frozen=True, kw_only=True):
+    """Whether drafts that come with an edit are kept, encrypted, so that a later edit need not send them again. Units: days."""
+
+    keep_days: Annotated[int, Meta(ge=0, le=90)] = 0
+
+
 class Config(_Section, frozen=True, kw_only=True):
     """All settings; `reports` belongs to the reports room and is passed on unread."""
 
@@ -198,6 +204,7 @@ class Config(_Section, frozen=True, kw_only=True):
     idempotency: Idempotency = Idempotency()
     journal: Journal = Journal()
     tickets: Tickets = Tickets()
+    content: Content = Content()
     reports: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 

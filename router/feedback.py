@@ -1,13 +1,14 @@
 """The handlers that take in what people made of a draft: edits and scores.
 
 A ticket is named by its own id and looked up under the caller's client, so another client's ticket and one that never
-was look the same. The texts are compared and forgotten; only the ratio is written.
+was look the same. The texts are compared and forgotten, unless content.keep_days asks to keep drafts, encrypted; only the ratio is written.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar, get_args
+from typing import Annotated, Protocol, TypeVar, get_args
 
 import msgspec
 from aiohttp import web
@@ -49,6 +50,18 @@ class _Score(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 _EDIT, _SCORE = msgspec.json.Decoder(_Edit), msgspec.json.Decoder(_Score)
 
 
+class Texts(Protocol):
+    """Where drafts are kept for some days, if anywhere."""
+
+    def keep(self, client_id: str, ticket_id: str, text: str) -> object:
+        """Keep a ticket's draft."""
+        ...
+
+    def kept(self, client_id: str, ticket_id: str) -> str | None:
+        """The draft kept of a ticket, or None."""
+        ...
+
+
 class Feedback:
     """Handlers over one ledger."""
 
@@ -59,13 +72,17 @@ class Feedback:
         submit: Callable[[Event], Awaitable[None]],
         gateway: Gateway,
         new_id: Callable[[], str],
+        texts: Texts | None = None,
     ) -> None:
         self._state, self._submit, self._gateway, self._new_id = state, submit, gateway, new_id
+        self._texts = texts
 
     async def edit(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """POST /v1/tickets/{id}/edits: a human is done with a draft."""
         said = _read(_EDIT, await request.read())
         ticket_id, draft = self._drafted(visit, name_of(request.match_info["id"], "ticket id"))
+        if self._texts is not None:
+            said = await self._with_draft(self._texts, visit.client_id, ticket_id, said)
         ratio = await _ratio(said)
         disposition = said.disposition or _disposition(said, ratio)
         event = DraftEdited(
@@ -124,6 +141,13 @@ class Feedback:
         return answer(
             msgspec.json.encode({"id": event.id, "object": "score", "call_id": draft.call_id, "ticket_id": ticket_id})
         )
+
+    async def _with_draft(self, texts: Texts, client_id: str, ticket_id: str, said: _Edit) -> _Edit:
+        """The edit with its draft: kept for later when it came along, taken from what was kept when not."""
+        if said.draft_text is not None:
+            await asyncio.to_thread(texts.keep, client_id, ticket_id, said.draft_text)
+            return said
+        return msgspec.structs.replace(said, draft_text=await asyncio.to_thread(texts.kept, client_id, ticket_id))
 
     def _drafted(self, visit: Visit, given: str | None) -> tuple[str, Draft]:
         ticket_id = self._gateway.ticket_id(visit.client_id, given) or ""

@@ -16,6 +16,7 @@ from ledger.events import Event
 from ledger.home import Home
 
 _TIMEOUT_S = 30.0
+_TRIES = 2  # what was taken and not answered is known by its ids and taken once
 
 
 class ServiceUnreachable(HomeError):
@@ -58,13 +59,16 @@ def _post(home: Home, path: str, body: bytes) -> None:
         data=body,
         headers={"authorization": f"Bearer {home.admin_token()}", "content-type": "application/json"},
     )
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
-            reply.read()
-    except urllib.error.HTTPError as refused:
-        raise InvalidInput(_message(refused.read())) from None
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as unreachable:
-        raise ServiceUnreachable(home, url, str(unreachable)) from None
+    for left in reversed(range(_TRIES)):
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
+                reply.read()
+            return
+        except urllib.error.HTTPError as refused:
+            raise InvalidInput(_message(refused.read())) from None
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as unreachable:
+            if not left:
+                raise ServiceUnreachable(home, url, str(unreachable)) from None
 
 
 def _message(body: bytes) -> str:

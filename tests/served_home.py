@@ -20,7 +20,7 @@ from ledger.errors import WriteFailed
 from ledger.home import Home, create, key_hash
 from ledger.prices import Price, moment_of, price_id, rates
 from ledger.store import Ledger
-from router.app import Service, build, listening
+from router.app import Service, build, drafts_of, listening
 from router.config import Config, read, terms_of
 from router.simulator import create_app
 from router.simulator_config import SimulatorConfig
@@ -170,6 +170,7 @@ async def served(
             admin_token=home.admin_token(),
             provider_key=provider_key,
             on_fatal=fatal.append,
+            texts=drafts_of(home, config),
             chance=lambda: 0.5,
             content=home.content,
         )

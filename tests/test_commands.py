@@ -90,6 +90,8 @@ REFUSED: tuple[tuple[str, int, str], ...] = (
     ("head key --home {none}", 5, "is not a Halfpenny home"),
     ("backup {file} --home {home}", 2, "exists already"),
     ("backup {none} --home {none}", 5, "is not a Halfpenny home"),
+    ("erase nobody --reason asked --home {home}", 2, "There is no client 'nobody'"),
+    ("erase acme --home {home}", 2, "Missing option"),
     ("restore {none} --home {none}", 2, "There is no backup"),
     ("restore {file} --home {home}", 2, "is not empty"),
     ("restore {file} --home {none}", 4, "it cannot be unpacked"),

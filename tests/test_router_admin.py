@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,19 @@ async def test_a_fact_against_the_ledger_is_409_and_one_about_nobody_404(tmp_pat
 async def test_a_service_that_seals_nothing_says_so(tmp_path: Path) -> None:
     async with simulated(tmp_path) as running:
         assert (await running.ask("POST", "/v1/admin/seal", key="boss"))[0] == 409
+
+
+@pytest.mark.anyio
+async def test_an_event_sent_a_hundred_times_at_once_is_recorded_once_and_another_under_its_id_is_409(
+    tmp_path: Path,
+) -> None:
+    async with simulated(tmp_path) as running:
+        given = CAP | {"id": "0199a8f2-6c3e-7b1a-9d44-5e8c01a2b3c4", "time": "2025-02-03T04:05:06Z"}
+        ask = (running.ask("POST", "/v1/admin/events", [given], key="boss") for _ in range(100))
+        said = await asyncio.gather(*ask)
+        clash, _, answer = await running.ask("POST", "/v1/admin/events", [given | {"cap_usd": "7"}], key="boss")
+
+        assert {(status, body["data"][0]["id"]) for status, _, body in said} == {(200, given["id"])}
+        assert len(running.events(BudgetSet)) == 1
+        assert clash == 409
+        assert "another fact was recorded under it" in answer["error"]["message"]

@@ -130,3 +130,24 @@ async def test_a_score_that_cannot_be_taken_is_refused(tmp_path: Path, change: d
 
         assert (await running.ask("POST", "/v1/scores", score | change))[0] == status
         assert running.events(ScoreRecorded) == []
+
+
+@pytest.mark.anyio
+async def test_a_draft_that_was_kept_need_not_be_sent_again_and_only_if_the_configuration_says_so(
+    tmp_path: Path,
+) -> None:
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+    edit, later = {"draft_text": "abcd", "final_text": "abcd"}, {"final_text": "abce"}
+    async with simulated(tmp_path / "with", settings="[content]\nkeep_days = 7\n") as running:
+        await drafted(running)
+        await running.ask("POST", "/v1/tickets/T-1/edits", edit, key="agent")
+        status, _, answer = await running.ask("POST", "/v1/tickets/T-1/edits", later, key="agent")
+        assert (status, answer["edit_ratio"]) == (200, 0.25)
+        assert list(running.home.content.rglob("*.text"))
+    async with simulated(tmp_path / "without") as running:
+        await drafted(running)
+        await running.ask("POST", "/v1/tickets/T-1/edits", edit, key="agent")
+        status, _, _ = await running.ask("POST", "/v1/tickets/T-1/edits", later, key="agent")
+        assert status == 400
+        assert not running.home.content.exists()
