@@ -1,6 +1,6 @@
 """Texts kept for a few days, each under a key of its own, so that destroying the key destroys the text wherever it was copied.
 
-Nothing of it is in the ledger, and no backup takes it. A text lies in HOME/content, sealed with AES-256-GCM; its key, one a client
+Nothing of it is in the ledger, and no backup takes it. A text lies in HOME/content/drafts, sealed with AES-256-GCM; its key, one a client
 and ticket, in HOME/keys/content. An erased ticket leaves a mark where its key was and never gets a key again.
 """
 
@@ -18,6 +18,7 @@ from ledger.disk import REAL, discard, publish
 from ledger.home import Home
 
 KEY_BYTES, NONCE_BYTES = 32, 12
+DRAFTS = "drafts"  # beside whatever else is kept in HOME/content
 KEY, TEXT, ERASED = ".key", ".text", ".erased"
 _HEAD = struct.Struct(">q")  # when it expires: seconds since 1970, read without the key and sealed with the text
 _ALL = "all" + ERASED
@@ -30,7 +31,7 @@ def keep(home: Home, client_id: str, ticket_id: str, text: str, *, until: dateti
     keys, texts, name = _places(home, client_id, ticket_id)
     if (keys / _ALL).exists() or (keys / (name + ERASED)).exists():
         return False
-    for directory in (keys.parent, keys, home.content, texts):
+    for directory in (keys.parent, keys, home.content, texts.parent, texts):
         REAL.make_dir(directory)
         directory.chmod(0o700)
     key, nonce = secrets.token_bytes(KEY_BYTES), secrets.token_bytes(NONCE_BYTES)
@@ -95,13 +96,13 @@ def until(now: datetime, days: int) -> datetime:
 
 
 def _texts(home: Home) -> Iterator[Path]:
-    yield from sorted(home.content.glob(f"*/*{TEXT}")) if home.content.is_dir() else ()
+    yield from sorted((home.content / DRAFTS).glob(f"*/*{TEXT}")) if (home.content / DRAFTS).is_dir() else ()
 
 
 def _places(home: Home, client_id: str, ticket_id: str) -> tuple[Path, Path, str]:
     """Where a client's keys and texts are, and what a ticket's are called: never by a name from outside."""
     client, ticket = (sha256(said.encode(errors="surrogatepass")).hexdigest()[:32] for said in (client_id, ticket_id))
-    return home.keys / "content" / client, home.content / client, ticket
+    return home.keys / "content" / client, home.content / DRAFTS / client, ticket
 
 
 def _bound(client_id: str, ticket_id: str) -> bytes:
