@@ -27,7 +27,6 @@ import structlog
 import uuid_utils
 from aiohttp import web
 
-from ledger import content
 from ledger.errors import HomeError, WriteFailed
 from ledger.events import Event
 from ledger.home import Home
@@ -41,6 +40,7 @@ from router.cache import Cache
 from router.calls import Calls
 from router.config import Config, terms_of
 from router.doors import PUBLIC, Door, Route
+from router.drafts import drafts_of
 from router.feedback import Feedback, Texts
 from router.gateway import Gateway
 from router.idempotency import Once
@@ -346,24 +346,6 @@ def run(
     finally:
         ledger.close()
     return 0
-
-
-def drafts_of(home: Home, config: Config) -> Texts | None:
-    """Where drafts are kept, if the configuration asks for it."""
-    return _Drafts(home, config.content.keep_days) if config.content.keep_days else None
-
-
-class _Drafts:
-    """The home's kept drafts, by the wall clock."""
-
-    def __init__(self, home: Home, days: int) -> None:
-        self._home, self._days = home, days
-
-    def keep(self, client_id: str, ticket_id: str, text: str) -> bool:
-        return content.keep(self._home, client_id, ticket_id, text, until=content.until(now_utc(), self._days))
-
-    def kept(self, client_id: str, ticket_id: str) -> str | None:
-        return content.kept(self._home, client_id, ticket_id, now=now_utc())
 
 
 def end_at_once(failed: WriteFailed) -> None:

@@ -20,8 +20,9 @@ from ledger.errors import WriteFailed
 from ledger.home import Home, create, key_hash
 from ledger.prices import Price, moment_of, price_id, rates
 from ledger.store import Ledger
-from router.app import Service, build, drafts_of, listening
+from router.app import Service, build, listening
 from router.config import Config, read, terms_of
+from router.drafts import drafts_of
 from router.simulator import create_app
 from router.simulator_config import SimulatorConfig
 from router.standing import Standings
