@@ -28,7 +28,8 @@ from ledger.projections import check, replay
 from ledger.segments import read_all
 from ledger.store import Ledger, read_state
 from ledger.verify import verify
-from reports.late import LateFacts, adjustments
+from reports.facts import LateRow
+from reports.late import adjustments
 from reports.places import directory_of
 from reports.warehouse import asked, opened
 from tests.made_home import EPOCH, MEDIUM, Book
@@ -164,9 +165,9 @@ def test_a_closed_month_stays_and_the_next_one_tells_the_adjustment(home: Home) 
     assert not (place / "r2").exists()
     assert "3 corrected, -0.0015 USD" in late.err
     with opened(home.path) as warehouse:
-        assert adjustments(warehouse, read_state(home), "acme", "2025-11") == (
-            LateFacts("2025-09", "corrected", 1, D("-0.0002")),
-            LateFacts("2025-10", "corrected", 3, D("-0.0015")),
+        assert adjustments(warehouse, "acme", "2025-11") == (
+            LateRow("2025-09", "corrected", 1, D("-0.0002")),
+            LateRow("2025-10", "corrected", 3, D("-0.0015")),
         )
 
 
