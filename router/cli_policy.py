@@ -131,6 +131,115 @@ def explain(
         show(offers, form)
 
 
+@app.command("forecast", rich_help_panel=PANEL)
+def forecast(
+    client_id: Annotated[str | None, typer.Argument(metavar="[CLIENT]", help="Default: every client.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="RFC 3339; default: the log's last moment.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    config: ConfigOption = None,
+    form: FormatOption = Format.table,
+) -> None:
+    """What the month will have cost when it ends, with the interval eight months in ten should end in."""
+    from datetime import datetime  # noqa: PLC0415
+
+    from ledger.errors import InvalidInput, NotFound  # noqa: PLC0415
+    from ledger.home import existing  # noqa: PLC0415
+    from router.month_end import month_end  # noqa: PLC0415
+
+    moment: float | None = None
+    if at is not None:
+        try:
+            stated = datetime.fromisoformat(at)
+        except ValueError:
+            raise InvalidInput(f"{at!r} is not a time. Write it like 2026-11-23T12:00:00Z.") from None
+        if stated.tzinfo is None:
+            raise InvalidInput(f"{at!r} has no time zone. Write it like 2026-11-23T12:00:00Z.")
+        moment = stated.timestamp()
+    clients = _standings(existing(Path(home)), config).clients
+    if client_id is not None and client_id not in clients:
+        raise NotFound("client", client_id, "See which there are with: halfpenny client list.")
+    rows: list[dict[str, object]] = []
+    for name, standing in clients.items():
+        if client_id not in (None, name) or not standing.period:
+            continue
+        when = max(standing.last_s, standing.state.volume.last_s) if moment is None else moment
+        found = month_end(standing.state, when, standing.spent.get(standing.period))
+        budget = None if found.budget_usd is None else round(found.budget_usd, 2)
+        rows.append(
+            {
+                "client": name,
+                "month": standing.period,
+                "spent_usd": round(found.spent_usd, 4),
+                "month_end_usd": round(found.expected_usd, 4),
+                "low_80_usd": round(found.low_usd, 4),
+                "high_80_usd": round(found.high_usd, 4),
+                "budget_usd": budget,
+                "tickets": found.tickets,
+                "tickets_expected": round(found.tickets_expected),
+            }
+        )
+    show(rows, form, empty="No client has had a call yet, so there is no month to foretell.")
+
+
+@app.command("whatif", rich_help_panel=PANEL)
+def whatif(
+    asked: Annotated[
+        str, typer.Option("--policy", help="label, fixed:0.5 (premium's share) or fixed:ARM=0.6,ARM=0.4.")
+    ],
+    month: Annotated[str, typer.Option(metavar="YYYY-MM", help="The client's calendar month.")],
+    client: Annotated[str | None, typer.Option(help="Default: the only client there is.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    config: ConfigOption = None,
+    form: FormatOption = Format.table,
+) -> None:
+    """What another policy would have cost and reached, from the log and its probabilities, with 95 % intervals."""
+    from ledger.budgets import period_named  # noqa: PLC0415
+    from ledger.errors import InvalidInput, NotFound  # noqa: PLC0415
+    from ledger.home import existing  # noqa: PLC0415
+    from ledger.segments import read_all  # noqa: PLC0415
+    from router.logged import routed_month  # noqa: PLC0415
+    from router.whatif import CannotTell, Estimate, evaluate, target_of  # noqa: PLC0415
+
+    period_named(month, "UTC")
+    at = existing(Path(home))
+    standings = _standings(at, config)
+    if client is None:
+        if len(standings.clients) != 1:
+            raise InvalidInput(f"There are {len(standings.clients)} clients; name one with --client.")
+        client = next(iter(standings.clients))
+    if client not in standings.clients:
+        raise NotFound("client", client, "See which there are with: halfpenny client list.")
+    arms = dict(standings.terms.class_arms)
+    try:
+        answer = evaluate(routed_month(read_all(at), client, month), target_of(asked, arms["simple"], arms["complex"]))
+    except CannotTell as silent:
+        raise InvalidInput(f"{asked} in {month}: {silent}") from None
+
+    def row(what: str, how: str, found: Estimate | None, logged: float | None) -> dict[str, object]:
+        said = (None, None, None) if found is None else (found.mean, found.low, found.high)
+        shown = [None if value is None else round(value, 6) for value in (*said, logged)]
+        return {
+            "figure": what,
+            "estimate": how,
+            **dict(zip(("mean", "low_95", "high_95", "as_it_ran"), shown, strict=True)),
+        }
+
+    total, count = answer.logged_cost_usd * answer.tickets, answer.tickets
+    show(
+        [
+            row("cost_usd", "doubly robust", answer.cost_robust.times(count), total),
+            row("cost_usd", "self-normalised", answer.cost_snips.times(count), total),
+            row("quality", "doubly robust", answer.quality_robust, answer.logged_quality),
+            row("quality", "self-normalised", answer.quality_snips, answer.logged_quality),
+        ],
+        form,
+    )
+    say(
+        f"{count} tickets, {answer.rated} rated; they hold as much as {answer.effective:.0f} and {answer.rated_effective:.0f} "
+        f"of the asked policy's. {answer.unsupported:.1%} of its choices were never possible."
+    )
+
+
 def _terms(home: Home, config: Path | None) -> Terms:
     from router.config import load, terms_of  # noqa: PLC0415
 

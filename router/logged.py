@@ -1,0 +1,49 @@
+"""The routed tickets of a client's month, read out of the log for whatif.py: decision, cost, and what people made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from ledger import events as e
+from ledger.afterwards import CallCorrected
+from ledger.money import usd
+from router.standing_folds import quality_of
+from router.whatif import Routed
+
+
+def routed_month(events: Iterable[e.Event], client_id: str, period: str) -> list[Routed]:
+    """Every drafted ticket of the month whose choice had a probability, oldest first.
+
+    Shapes: the first attempt decides; the cost is that of all settled attempts, as now known. A call without an end
+    or without a probability is left out, a replied but unrated one is in with quality None.
+    """
+    decided: dict[str, e.CallReserved] = {}
+    cost: dict[tuple[str, int], Decimal] = {}
+    quality: dict[str, float] = {}
+    for event in events:
+        if event.client_id != client_id:
+            continue
+        if isinstance(event, e.CallReserved):
+            if event.period == period and event.arm is not None and event.propensity is not None:
+                decided.setdefault(event.subject, event)
+        elif isinstance(event, e.CallSettled | CallCorrected):
+            cost[event.subject, event.attempt] = usd(event.cost_usd)
+        elif isinstance(event, e.DraftEdited):
+            found = quality_of(event)
+            if found is not None:
+                quality[event.call_id] = found
+    total: dict[str, Decimal] = {}
+    for (call, _), part in cost.items():
+        total[call] = total.get(call, Decimal(0)) + part
+    return [
+        Routed(
+            arm=first.arm or "",
+            propensity=first.propensity or 0.0,
+            ticket_class=first.ticket_class or "complex",
+            cost_usd=float(total[call]),
+            quality=quality.get(call),
+        )
+        for call, first in decided.items()
+        if call in total
+    ]
