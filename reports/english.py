@@ -143,6 +143,7 @@ WORDS: Mapping[str, str] = {
     "bill.adjusted": "Adjustments are facts of months that were closed before they came; the totals above and the saving are this month’s alone.",
     "late.settled": "{month}, settled late",
     "late.not_billed": "{month}, not billed after all",
+    "late.corrected": "{month}, price known late",
     "late.edited": "{month}, edited late",
     "late.scored": "{month}, scored late",
     "baseline.head": "Method|Amount|95% interval|With cache discount|Without|Rests on|",

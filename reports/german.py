@@ -143,6 +143,7 @@ WORDS: Mapping[str, str] = {
     "bill.adjusted": "Nachträge sind Tatsachen aus Monaten, die schon abgeschlossen waren, als sie eintrafen; die Summen darüber und die Ersparnis sind allein die dieses Monats.",
     "late.settled": "{month}, spät abgerechnet",
     "late.not_billed": "{month}, doch nicht berechnet",
+    "late.corrected": "{month}, Preis spät bekannt",
     "late.edited": "{month}, spät bearbeitet",
     "late.scored": "{month}, spät bewertet",
     "baseline.head": "Methode|Betrag|95-%-Intervall|mit Cache-Rabatt|ohne|beruht auf|",

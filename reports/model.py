@@ -97,7 +97,7 @@ class Adjustment(Struct, frozen=True, kw_only=True):
     """Facts of one kind that came after an earlier month was closed; `amount` is printed, and zero for what costs nothing."""
 
     period: str
-    kind: Literal["settled", "not_billed", "edited", "scored"]
+    kind: Literal["settled", "not_billed", "corrected", "edited", "scored"]
     facts: int
     cost_usd: str
     amount: Decimal
