@@ -15,6 +15,7 @@ from router.calls import Done
 from router.chat_reply import first_text
 from router.classify import TicketReading
 from router.policy import Decision
+from router.redo import Looked
 from router.replies import Kept, Source, source_of
 from router.settlement import Asked, Order
 
@@ -44,17 +45,33 @@ class Made(NamedTuple):
     routed: Routed | None
 
 
-def shown(order: Order) -> dict[str, str]:
+def shown(order: Order, looked: Looked | None = None) -> dict[str, str]:
     """The headers of an answer that is made."""
     said = {"x-request-id": order.call_id, "x-halfpenny-call-id": order.call_id}
     if order.decision is not None:
         said["x-halfpenny-arm"] = order.decision.arm
         said["x-halfpenny-class"] = order.ticket_class or ""
+    if looked is not None:
+        said |= {
+            "x-halfpenny-call-id": looked.done.settled.subject,
+            "x-halfpenny-arm": looked.done.settled.arm or "",
+            "x-halfpenny-second-look": "redone" if looked.is_redone else "kept",
+        }
     return said
 
 
-def own(order: Order, routed: Routed | None, settled: CallSettled, cost_usd: Decimal, more: dict[str, str]) -> bytes:
-    """The gateway's own object: `"halfpenny": {call_id, cost_usd, arm, class, reason, cached}` and what sorting cost."""
+def own(
+    order: Order,
+    routed: Routed | None,
+    settled: CallSettled,
+    cost_usd: Decimal,
+    more: dict[str, str],
+    looked: Looked | None = None,
+) -> bytes:
+    """The gateway's own object: `"halfpenny": {call_id, cost_usd, arm, class, reason, cached}` and what sorting cost.
+
+    Shapes: `second_look` is there where the draft was suspected; `cost_usd` is that of both drafts then.
+    """
     said: dict[str, object] = {
         "call_id": order.call_id,
         "cost_usd": text(cost_usd),
@@ -69,6 +86,8 @@ def own(order: Order, routed: Routed | None, settled: CallSettled, cost_usd: Dec
         said["class_reading"] = routed.sorted.reading.reading
         said["classification_call_id"] = call.settled.subject if call else None
         said["classification_cost_usd"] = text(call.cost_usd) if call else None
+    if looked is not None:
+        said["second_look"] = looked.as_json()
     return b'"halfpenny":' + _encode(said)
 
 

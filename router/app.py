@@ -179,6 +179,7 @@ def build(
         cache=cache,
         once=once,
         policy=standings.decide,
+        standing=standings.clients.get,
         config=config,
         pepper=pepper,
         now=now,

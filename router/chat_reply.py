@@ -6,7 +6,7 @@ key more.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -77,6 +77,25 @@ def first_text(body: bytes) -> str:
     choices = _COMPLETION.decode(body).choices
     content = _MESSAGE.decode(choices[0].message).content if choices else None
     return content if isinstance(content, str) else ""
+
+
+class Message(NamedTuple):
+    """What the first choice of a reply says: its text, and whether it asks for tools or says that it refuses."""
+
+    text: str
+    calls_tools: bool
+    is_refused: bool
+
+
+def first_message(body: bytes) -> Message:
+    """The first choice of a reply that was read before; one without a message says nothing."""
+    choices = _COMPLETION.decode(body).choices
+    try:
+        said = _MESSAGE.decode(choices[0].message) if choices else _Message()
+    except msgspec.DecodeError:
+        said = _Message()
+    text = said.content if isinstance(said.content, str) else ""
+    return Message(text, bool(said.tool_calls or said.function_call), bool(said.refusal))
 
 
 def spliced(body: bytes, extra: bytes) -> bytes:

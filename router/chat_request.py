@@ -130,6 +130,17 @@ def last_user_text(fields: dict[str, Raw]) -> str:
     raise BadRequest('model "auto" needs a message of role user: it is the ticket to sort.', param="messages")
 
 
+def all_text(fields: dict[str, Raw]) -> str:
+    """The texts of all messages, one a line, of a request whose ticket was read before."""
+    found: list[str] = []
+    for message in _MESSAGES.decode(fields["messages"]):
+        try:
+            found.append(_content(message.content) or "")
+        except (msgspec.DecodeError, BadRequest):
+            continue  # no text: the provider judges what it is
+    return "\n".join(found)
+
+
 def upstream_body(request: ChatRequest, *, model: str, max_output_tokens: int, asks_stream_usage: bool) -> bytes:
     """The bytes that go to the provider.
 

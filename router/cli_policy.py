@@ -40,6 +40,10 @@ def policy_set(
     ] = None,
     tickets: Annotated[int | None, typer.Option(min=0, help="Tickets a month, while there is no history.")] = None,
     seed: Annotated[str | None, typer.Option(help="Salts the draws.")] = None,
+    second_look: Annotated[
+        bool | None,
+        typer.Option("--second-look/--no-second-look", help="Whether a better arm redoes drafts that look bad."),
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
     config: ConfigOption = None,
 ) -> None:
@@ -63,6 +67,7 @@ def policy_set(
         explore=explore,
         minutes_per_quality=minutes_per_quality,
         tickets_per_month=tickets,
+        second_look=second_look,
         seed=seed,
     )
     check_policy(_terms(at, config), event)
@@ -97,6 +102,7 @@ def _row(found: Standing) -> dict[str, object]:
         "shares": " ".join(f"{arm}={share:g}" for arm, share in state.config.shares),
         "target_edit_rate": None if state.config.target_quality is None else f"{1.0 - state.config.target_quality:.6g}",
         "explore": state.config.explore,
+        "second_look": found.second_look,
         "period": found.period,
         "lambda": round(state.lambda_, 6),
         "too_little_known": state.is_cold,
@@ -121,10 +127,13 @@ def explain(
     if form is not Format.table:
         show([found], form)
         return
-    again = found.pop("recomputed")
+    again, look = found.pop("recomputed"), found.pop("second_look")
     rows: list[dict[str, object]] = [{"figure": name, "value": value} for name, value in found.items()]
     show(rows, form)
     if isinstance(again, dict):
+        if isinstance(look, dict):
+            say("The draft looked bad:")
+            show([{"figure": name, "value": value} for name, value in look.items()], form)
         say("Folded anew from the log up to the call:")
         offers = again.pop("offers")
         show([{"figure": name, "value": value} for name, value in again.items()], form)

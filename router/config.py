@@ -122,6 +122,7 @@ class Policy(_Section, frozen=True, kw_only=True):
     target_edit_rate: Share | None = None
     minutes_per_quality: Annotated[float, Meta(gt=0)] | None = None
     tickets_per_month: Annotated[int, Meta(ge=0)] = 0
+    second_look: bool = False
     fallback: Fallback = "none"
     fallback_text: str = "Thank you for your message. A member of our team will answer you."
 
@@ -252,6 +253,7 @@ def terms_of(config: Config) -> Terms:
         target_edit_rate=chosen.target_edit_rate,
         minutes_per_quality=chosen.minutes_per_quality,
         tickets_per_month=chosen.tickets_per_month,
+        second_look=chosen.second_look,
     )
 
 

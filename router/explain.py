@@ -8,10 +8,10 @@ decision saw; only a call that waited for holds to come free was decided a littl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ledger.errors import NotFound
-from ledger.events import CallReserved, CallSettled, Event, TicketDeferred
+from ledger.events import CallReserved, CallSettled, DraftSuspected, Event, TicketDeferred
 from router import policy
 from router.aggregates import PolicyMisconfigured
 from router.standing import Standings, Terms
@@ -22,7 +22,8 @@ from router.standing_folds import apply, ticket_of
 class Explanation:
     """A decision as recorded, the same decision folded anew, and what the call came to.
 
-    Shapes: `again` is absent where no policy is in force for the call's arms any more.
+    Shapes: `again` is absent where no policy is in force for the call's arms any more; `look` where the draft was not
+    suspected, and `redo`, the call that wrote it again, where none was settled.
     """
 
     recorded: CallReserved
@@ -30,6 +31,8 @@ class Explanation:
     reserve_usd: float
     is_cold: bool
     settled: CallSettled | None
+    look: DraftSuspected | None = None
+    redo: CallSettled | None = None
 
     def as_json(self) -> dict[str, object]:
         """Shapes: `offers` a list of {arm, quality, expected_usd}; figures that are not known are null."""
@@ -53,6 +56,18 @@ class Explanation:
             "tickets_expected": said.tickets_expected,
             "hold_usd": said.hold_usd,
             "cost_usd": self.settled.cost_usd if self.settled else None,
+            "second_look": None
+            if self.look is None
+            else {
+                "action": self.look.action,
+                "signs": " ".join(self.look.signs),
+                "propensity": self.look.propensity,
+                "reason": self.look.reason,
+                "redone_by_call": self.look.superseded_by,
+                "redone_by_model": self.redo.request_model if self.redo else None,
+                "redo_outcome": self.redo.outcome if self.redo else None,
+                "redo_cost_usd": self.redo.cost_usd if self.redo else None,
+            },
             "recomputed": None
             if again is None
             else {
@@ -85,16 +100,17 @@ def explain(events: Iterable[Event], terms: Terms, call_id: str) -> Explanation:
         if event.subject == call_id:
             if found is None and isinstance(event, CallReserved) and event.policy is not None:
                 found = _decided_again(standings, event)
-            elif found is not None and isinstance(event, CallSettled):
-                return Explanation(
-                    recorded=found.recorded,
-                    again=found.again,
-                    reserve_usd=found.reserve_usd,
-                    is_cold=found.is_cold,
-                    settled=event,
-                )
+            elif found is not None and found.settled is None and isinstance(event, CallSettled):
+                found = replace(found, settled=event)
+            elif found is not None and isinstance(event, DraftSuspected):
+                found = replace(found, look=event)
             elif isinstance(event, TicketDeferred):
                 raise NotFound("routed call", call_id, f"It was not made: {event.reason}. {event.fallback} answers.")
+        elif found is not None and found.look is not None and event.subject == found.look.superseded_by:
+            if isinstance(event, CallSettled):
+                found = replace(found, redo=event)
+        elif isinstance(event, DraftSuspected) and event.superseded_by == call_id:
+            raise NotFound("routed call", call_id, f"It redid the draft of call {event.call_id}: explain that one.")
         if found is None:
             apply(standings, event)
     if found is None:

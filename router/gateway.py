@@ -45,8 +45,10 @@ from router.event_stream import StreamScan, error_frame
 from router.idempotency import Once
 from router.keys import private_ticket_id
 from router.policy import Decision
+from router.redo import SecondLook
 from router.replies import Kept, request_parts, source_of
 from router.settlement import Asked, Order
+from router.standing import Standing
 from router.standing_folds import prompt_tokens
 from router.stream_client import StreamClient, has_left
 
@@ -71,6 +73,7 @@ class Gateway:
         cache: Cache,
         once: Once,
         policy: Policy,
+        standing: Callable[[str], Standing | None],
         config: Config,
         pepper: bytes,
         now: Callable[[], datetime],
@@ -79,6 +82,16 @@ class Gateway:
         self._state, self._submit, self._calls, self._cache, self._once = state, submit, calls, cache, once
         self._policy, self._config, self._pepper = policy, config, pepper
         self._now, self._new_id = now, new_id
+        self._second = SecondLook(
+            state=state,
+            standing=standing,
+            submit=submit,
+            calls=calls,
+            order_of=lambda asked, chat, headers: self._order(asked, chat, None, headers, None, 0),
+            new_id=new_id,
+            period_of=self._period,
+            models=config.arms,
+        )
         self._periods: dict[str, Period] = {}  # by zone
         self.in_flight: set[asyncio.Task[object]] = set()
         self.is_draining = False
@@ -198,8 +211,13 @@ class Gateway:
         if chat.stream:
             return await self._answer_stream(request, order, routed, more)
         done = await self._calls.complete(order, lambda: has_left(request))
-        extra = answers.drafted(more, done.body) + answers.own(order, routed, done.settled, done.cost_usd, more)
-        shown = {**done.headers, **answers.shown(order), "x-halfpenny-cost-usd": text(done.cost_usd)}
+        looked, cost_usd, counts = None, done.cost_usd, order
+        if ticket is not None and not self.is_draining:
+            looked = await self._second.look(asked, chat, ticket, order, done, lambda: has_left(request))
+            if looked is not None:
+                done, cost_usd, counts = looked.done, looked.cost_usd, looked.order
+        extra = answers.drafted(more, done.body) + answers.own(counts, routed, done.settled, cost_usd, more, looked)
+        shown = {**done.headers, **answers.shown(order, looked), "x-halfpenny-cost-usd": text(cost_usd)}
         response = web.Response(body=spliced(done.body, extra), content_type=JSON, headers=shown)
         return Made(response, done, routed)
 

@@ -16,26 +16,31 @@ def routed_month(events: Iterable[e.Event], client_id: str, period: str) -> list
     """Every drafted ticket of the month whose choice had a probability, oldest first.
 
     Shapes: the first attempt decides; the cost is that of all settled attempts, as now known. A call without an end
-    or without a probability is left out, a replied but unrated one is in with quality None.
+    or without a probability is left out, a replied but unrated one is in with quality None. A draft that was redone costs
+    what both cost and is as good as the second.
     """
     decided: dict[str, e.CallReserved] = {}
     cost: dict[tuple[str, int], Decimal] = {}
     quality: dict[str, float] = {}
+    redone: dict[str, str] = {}  # call that redid a draft -> call of the draft
     for event in events:
         if event.client_id != client_id:
             continue
         if isinstance(event, e.CallReserved):
             if event.period == period and event.arm is not None and event.propensity is not None:
                 decided.setdefault(event.subject, event)
+        elif isinstance(event, e.DraftSuspected) and event.superseded_by is not None:
+            redone[event.superseded_by] = event.call_id
         elif isinstance(event, e.CallSettled | CallCorrected):
             cost[event.subject, event.attempt] = usd(event.cost_usd)
         elif isinstance(event, e.DraftEdited):
             found = quality_of(event)
             if found is not None:
-                quality[event.call_id] = found
+                quality[redone.get(event.call_id, event.call_id)] = found
     total: dict[str, Decimal] = {}
     for (call, _), part in cost.items():
-        total[call] = total.get(call, Decimal(0)) + part
+        first = redone.get(call, call)
+        total[first] = total.get(first, Decimal(0)) + part
     return [
         Routed(
             arm=first.arm or "",

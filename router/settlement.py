@@ -36,7 +36,7 @@ class Order(Struct, frozen=True, kw_only=True):
     """One call the gateway wants made.
 
     Shapes: `body` are the bytes that go upstream; `max_output_tokens` counts all choices together; `moment` is when
-    the call begins and `period` the client's month then. The decision is absent for a call that was not routed.
+    the call begins and `period` the client's month then. The decision is absent for a call that was not routed; a second look has an arm alone.
     """
 
     call_id: str
@@ -56,6 +56,7 @@ class Order(Struct, frozen=True, kw_only=True):
     ticket_class: TicketClass | None = None
     class_reading: Reading | None = None
     decision: Decision | None = None
+    arm: str | None = None  # of a call that no policy sent to it
     client_retry: int | None = None
     kept_bytes: int = 0  # so much of a stream is collected whole; 0: nothing
     more_headers: Mapping[str, str]
@@ -100,7 +101,7 @@ def reserved(order: Order, attempt: int, *, event_id: str, hold_usd: Decimal, pr
         provider_name=provider_name,
         key_id=order.key_id,
         ticket_id=order.ticket_id,
-        arm=seen.arm if seen else None,
+        arm=seen.arm if seen else order.arm,
         ticket_class=order.ticket_class,
         hold_usd=text(hold_usd),
         price_id=order.price.price_id,

@@ -18,6 +18,8 @@ from router import aggregates, policy
 from router.aggregates import UNCAPPED_USD, PolicyConfig, PolicyMisconfigured, PolicyName, State, TicketView
 from router.tallies import Tally
 
+# Ratings scatter by some 0.3 of quality: ten of each kind tell a redo that gains a quarter from one that gains nothing.
+LOOKS_RATED_AT_LEAST = 10
 Shares = dict[str, dict[str, float]]  # class -> arm -> share
 
 
@@ -52,6 +54,18 @@ class Looks:
     redone_quality: float = 0.0
     kept_quality: float = 0.0
     open: dict[str, bool] = field(default_factory=dict)  # call whose rating is awaited -> was it redone
+
+
+def gain_of(looks: Looks) -> float | None:
+    """Quality that redoing a suspected draft gained, by the ratings of both kinds; None while too few are rated."""
+    if min(looks.redone_rated, looks.kept_rated) < LOOKS_RATED_AT_LEAST:
+        return None
+    return looks.redone_quality / looks.redone_rated - looks.kept_quality / looks.kept_rated
+
+
+def usd_of(looks: Looks) -> float | None:
+    """What redoing a draft cost on average; USD."""
+    return looks.redone_usd / looks.redone if looks.redone else None
 
 
 @dataclass(slots=True)

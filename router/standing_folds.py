@@ -163,7 +163,12 @@ def _refused(standings: Standings, event: e.CallRefused) -> None:
     """A ticket that was refused for its budget came all the same, and the next month will have its like."""
     standing = _of(standings, event)
     models = [model for _, model in standings.terms.arms]
-    if standing is None or event.refusal != "budget" or event.purpose != "generation":
+    if (
+        standing is None
+        or event.refusal != "budget"
+        or event.purpose != "generation"
+        or event.subject in standing.redone
+    ):
         return
     _turn(standings, standing, event.time, event.period)
     if event.request_model in models and event.ticket_id is not None:
@@ -229,7 +234,8 @@ def _suspected(standings: Standings, event: e.DraftSuspected) -> None:
         return
     if event.action == "kept":
         standing.looks.kept += 1
-        standing.looks.open[event.call_id] = False
+        if event.propensity < 1.0:  # what had to be kept was kept in short times, and is no fair comparison
+            standing.looks.open[event.call_id] = False
     elif event.superseded_by is not None:
         standing.looks.redone += 1
         standing.redone[event.superseded_by] = event.call_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from router import policy
 from router.shifts import shares_now
-from router.standing import Standing
+from router.standing import Standing, gain_of, usd_of
 
 Z80 = 1.281552  # normal deviations that 80 % stay within, both sides
 
@@ -59,6 +59,7 @@ def split_of(standing: Standing) -> dict[str, object]:
         "shares": shares_now(state) if state.window and state.arms else {},
         "sampled_tickets": len(state.window),
         "told": standing.announced,
+        "second_look": _look_of(standing),
         "trouble": standing.policy_trouble,
     }
 
@@ -102,6 +103,21 @@ def quality_of(standing: Standing) -> list[dict[str, object]]:
             }
         )
     return rows
+
+
+def _look_of(standing: Standing) -> dict[str, object]:
+    """What second looks came to. Shapes: `gain` in quality, null while too few drafts of either kind are rated."""
+    looks = standing.looks
+    gain, usd = gain_of(looks), usd_of(looks)
+    return {
+        "on": standing.second_look,
+        "redone": looks.redone,
+        "kept": looks.kept,
+        "redone_rated": looks.redone_rated,
+        "kept_rated": looks.kept_rated,
+        "gain": None if gain is None else round(gain, 6),
+        "usd_per_redo": None if usd is None else _money(usd),
+    }
 
 
 def _money(usd: float) -> float:
