@@ -404,6 +404,40 @@ def test_a_decision_says_why_in_words_with_the_figures_it_saw():
     assert reason.endswith("days to go")
 
 
+def suspected(call: str, hours: float, **more: Any) -> e.DraftSuspected:
+    said: dict[str, Any] = {
+        "id": f"l-{call}", "subject": call, "time": at(hours), "client_id": "acme", "call_id": call, "period": "2025-10",
+        "request_model": MEDIUM, "signs": ("refusal",), "action": "redone", "propensity": 0.8, "reason": "a test",
+        "superseded_by": f"{call}-again",
+    }  # fmt: skip
+    return e.DraftSuspected(**said | more)
+
+
+def test_a_redo_that_lost_its_room_to_another_call_is_no_ticket_turned_away():
+    first = reserved("a", 1.0)
+    refusal = e.CallRefused(
+        id="x", subject="a-again", time=at(1.1), client_id="acme", refusal="budget", reason="a test", purpose="generation",
+        period="2025-10", request_model=LARGE, ticket_id="T-a",
+    )  # fmt: skip
+
+    found = acme([*opened(), first, settled(first), suspected("a", 1.1), refusal, edited("a", 0.4, 2.0)])
+
+    assert found.state.volume.seen == 1
+    assert found.state.quality["standard"].ratings == 1
+
+
+def test_only_drafts_kept_by_the_coin_are_compared_with_those_redone():
+    events = opened()
+    for call, propensity in (("drawn", 0.2), ("forced", 1.0)):
+        hold = reserved(call, 1.0)
+        look = suspected(call, 1.1, action="kept", propensity=propensity, superseded_by=None)
+        events += [hold, settled(hold), look, edited(call, 0.4, 2.0)]
+
+    looks = acme(events).looks
+
+    assert (looks.kept, looks.kept_rated, looks.kept_quality) == (2, 1, 0.6)
+
+
 def test_explaining_a_call_decides_again_from_the_log_and_finds_the_same():
     events = month(80)
     standings = replay(events, TERMS)
