@@ -23,6 +23,8 @@ from ledger.home import Home, create
 from ledger.store import Ledger
 from reports.places import FORMATS, directory_of
 from router.app import build, listening
+from router.config import terms_of
+from router.standing import Standings
 
 pytestmark = pytest.mark.anyio
 NOW = datetime(2025, 11, 1, 6, tzinfo=UTC)
