@@ -93,9 +93,11 @@ async def pulled(path: Path) -> AsyncIterator[Pulled]:
                     status="final",
                 )
             )
+        config = configured("http://127.0.0.1:1")
         service = build(
             ledger,
-            configured("http://127.0.0.1:1"),
+            config,
+            standings=Standings(terms_of(config)),
             pepper=home.pepper(),
             admin_token=home.admin_token(),
             provider_key=None,
