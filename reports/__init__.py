@@ -6,10 +6,12 @@ which is report.json (compose, model) -> words (page) and pictures -> html, pdf;
     errors       what a report cannot be made of              pure
     model        the report as values: report.json            pure
     worked       hours and their payback, a part of it        pure
+    tokens       counts used, counts avoided                  pure
     figures      rounding, shares, intervals                  pure
     facts        a client's month as it was read              pure
     bill         the lines of the bill                        pure
     items        line items, and their digest                 pure
+    hits         replies from the cache, what they avoided    pure
     effects      baseline to spend, in steps                  pure
     baselines    the old bot's cost, by every method          pure
     saving       how sure the saving is                       pure

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from ledger.money import TOKENS_PER_PRICE, ZERO, round_half_up
-from reports.facts import HistoryRow, MonthFacts, ShadowRow
+from reports.facts import HistoryRow, MonthFacts, ShadowRow, SpendRow
 from reports.figures import SHARE_PLACES, divided, ratio_of_sums
 from reports.model import Line, Method, Price
 
@@ -40,7 +40,7 @@ def _repriced(facts: MonthFacts, lines: tuple[Line, ...]) -> Method:
 
     Shapes: `discounted` at the baseline's own cached rate or, where it grants none, at the maker's; `undiscounted` at the full one.
     """
-    compared = [row for row in facts.spend if row.baseline is not None]
+    compared = facts.compared
     amount = sum((line.baseline for line in lines if line.baseline is not None), ZERO)
     read = sum(row.cache_read for row in compared)
     discounted = undiscounted = None
@@ -58,7 +58,7 @@ def _repriced(facts: MonthFacts, lines: tuple[Line, ...]) -> Method:
         high=None,
         discounted=discounted,
         undiscounted=undiscounted,
-        basis=sum(row.calls for row in compared),
+        basis=sum(row.calls if isinstance(row, SpendRow) else row.replies for row in compared),
     )
 
 
@@ -71,7 +71,7 @@ def _shadow(facts: MonthFacts, baseline: Price) -> Method | None:
     ratio = ratio_of_sums(pairs) if len(pairs) >= LEAST_SHADOWS else None
     if ratio is None:
         return None
-    compared = [row for row in facts.spend if row.baseline is not None]
+    compared = facts.compared
     replies = sum((row.baseline or ZERO for row in compared if row.purpose == "generation"), ZERO)
     rest = sum((row.baseline or ZERO for row in compared if row.purpose != "generation"), ZERO)
     middle, low, high = (facts.currency.line(replies * max(factor, ZERO) + rest) for factor in ratio)

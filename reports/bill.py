@@ -1,7 +1,8 @@
 """The lines of the bill: which calls are printed together, and what they cost.
 
 Replies have a line for each arm, or model called past the router; other purposes one for each model. Failed calls and
-calls without usage share one line each, whatever their arm, so that an arm's line holds measured replies.
+calls without usage share one line each, whatever their arm, so that an arm's line holds measured replies. Replies from the cache
+share the last line: they are no calls, used no tokens and cost nothing, and the old bot paid for them.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections import defaultdict
 from decimal import Decimal
 
 from ledger.money import ZERO, text
-from reports.facts import SpendRow
+from reports.facts import CachedRow, SpendRow
 from reports.figures import Currency
-from reports.model import Line, LineKind, Tokens
+from reports.model import Line, LineKind
+from reports.tokens import Tokens
 
-KINDS: tuple[LineKind, ...] = ("reply", "classification", "other", "judge", "shadow", "failed", "estimated")
+KINDS: tuple[LineKind, ...] = ("reply", "classification", "other", "judge", "shadow", "failed", "estimated", "cached")
 ARMS = ("standard", "premium")  # shown first, in this order
 BUCKETS = ("uncached_input", "cache_read", "cache_write", "plain_output", "reasoning")
 
@@ -44,12 +46,30 @@ def _lane_order(arm: str | None, model: str) -> tuple[int, str]:
     return (ARMS.index(arm) if arm in ARMS else len(ARMS), arm)
 
 
-def bill(rows: tuple[SpendRow, ...], currency: Currency) -> tuple[Line, ...]:
+def bill(rows: tuple[SpendRow, ...], cached: tuple[CachedRow, ...], currency: Currency) -> tuple[Line, ...]:
     """The printed lines in their order, each rounded half up once."""
     parts: dict[tuple[int, int, str], list[SpendRow]] = defaultdict(list)
     for row in rows:
         parts[line_key(row)].append(row)
-    return tuple(_line(key, parts[key], currency) for key in sorted(parts))
+    lines = tuple(_line(key, parts[key], currency) for key in sorted(parts))
+    return (*lines, _cached(cached, currency)) if cached else lines
+
+
+def _cached(rows: tuple[CachedRow, ...], currency: Currency) -> Line:
+    compared = [row.baseline for row in rows if row.baseline is not None]
+    baseline = sum(compared, ZERO) if compared else None
+    return Line(
+        key="cached",
+        kind="cached",
+        arm=None,
+        models=tuple(sorted({row.model for row in rows})),
+        calls=0,
+        tokens=Tokens(**dict.fromkeys(BUCKETS, 0)),
+        cost_usd=text(ZERO),
+        spend=currency.line(ZERO),
+        baseline_usd=None if baseline is None else text(baseline),
+        baseline=None if baseline is None else currency.line(baseline),
+    )
 
 
 def _line(key: tuple[int, int, str], rows: list[SpendRow], currency: Currency) -> Line:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -23,6 +23,7 @@ from reports.effects import price_changes, steps
 from reports.facts import EditRow, LatencyRow, MonthFacts, SpendRow
 from reports.figures import Currency
 from reports.happenings import happenings
+from reports.hits import drafts_served, from_cache
 from reports.items import digest, items
 from reports.model import (
     Adjustment,
@@ -61,7 +62,8 @@ def compose(
     facts: MonthFacts, *, prepared_by: str, revision: int, language: str = "en", before: Report | None = None
 ) -> Report:
     """The report of these facts; `before` is the revision it follows, of which it says what changed."""
-    lines = bill(facts.spend, facts.currency)
+    lines = bill(facts.spend, facts.cached, facts.currency)
+    avoided = from_cache(facts.cached, facts.currency)
     lanes = _lanes(lines, facts)
     ways = methods(facts, lines)
     local = zone(facts.client.zone)
@@ -69,14 +71,15 @@ def compose(
         facts.period.start.astimezone(local).date(),
         (facts.period.end - dt.timedelta(microseconds=1)).astimezone(local).date(),
     )
-    days = _days(facts.spend, first, last, lanes)
+    days = _days(facts, first, last, lanes)
     late = _adjustments(facts)
     totals = with_interval(_totals(lines, late, facts, headline(ways)), headline(ways), days, facts.currency)
     quality = _quality(_added(row for _, row in facts.quality))
     found = items(facts)
     earlier = previous(facts, totals)
     prices = price_changes(facts)
-    said = sentence(totals, quality, Style(facts.currency.code, language), facts.baseline, earlier)
+    style = Style(facts.currency.code, language)
+    said = sentence(totals, quality, style, facts.baseline, earlier, drafts_served(avoided))
     return Report(
         client=Client(id=facts.client.client_id, name=legible(facts.client.name), zone=facts.client.zone),
         period=Month(
@@ -104,7 +107,7 @@ def compose(
         weeks=_weeks(facts, first, last, lanes),
         steps=steps(facts, lines, totals),
         outcomes=tuple(Count(row.name, row.attempts) for row in facts.outcomes if row.what == "ended"),
-        unknowns=_unknowns(facts, totals, quality),
+        unknowns=_unknowns(facts, totals, quality, drafts_served(avoided)),
         previous=earlier,
         happened=happenings(facts, days, lanes, lines, prices),
         price_changes=prices,
@@ -119,13 +122,13 @@ def compose(
         baseline=facts.baseline,
         prices=facts.prices,
         lines_sha256=digest(found),
+        from_cache=avoided,
     )
 
 
 def _totals(lines: tuple[Line, ...], late: tuple[Adjustment, ...], facts: MonthFacts, chosen: Method | None) -> Totals:
     spend = figures.total(line.spend for line in lines)
     exact = sum((row.cost for row in facts.spend), ZERO)
-    compared = [row.baseline for row in facts.spend if row.baseline is not None]
     baseline = None if chosen is None else chosen.amount
     adjusted = figures.total(one.amount for one in late)
     return Totals(
@@ -134,7 +137,7 @@ def _totals(lines: tuple[Line, ...], late: tuple[Adjustment, ...], facts: MonthF
         calls=sum(line.calls for line in lines),
         cost_usd=text(exact),
         spend=_placed(spend, facts.currency),
-        baseline_usd=text(sum(compared, ZERO)) if chosen is not None else None,
+        baseline_usd=text(sum((row.baseline or ZERO for row in facts.compared), ZERO)) if chosen is not None else None,
         baseline=None if baseline is None else _placed(baseline, facts.currency),
         saved=None if baseline is None else _placed(baseline - spend, facts.currency),
         saved_share=None if baseline is None else figures.share(baseline - spend, baseline),
@@ -222,22 +225,24 @@ def _lane(line: Line, replies: dict[str, int], latency: LatencyRow | None, edits
     )
 
 
-def _days(rows: tuple[SpendRow, ...], first: dt.date, last: dt.date, lanes: tuple[Lane, ...]) -> tuple[Day, ...]:
+def _days(facts: MonthFacts, first: dt.date, last: dt.date, lanes: tuple[Lane, ...]) -> tuple[Day, ...]:
     by_day: dict[dt.date, list[SpendRow]] = defaultdict(list)
-    for row in rows:
+    for row in facts.spend:
         by_day[row.date].append(row)
+    compared: dict[dt.date, list[Decimal]] = defaultdict(list)
+    for one in facts.compared:
+        compared[one.date].append(one.baseline or ZERO)
     keys = [lane.key for lane in lanes]
-    return tuple(_day(first + dt.timedelta(days=n), by_day, keys) for n in range((last - first).days + 1))
+    every = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
+    return tuple(_day(day, by_day.get(day, ()), compared.get(day, ()), keys) for day in every)
 
 
-def _day(date: dt.date, by_day: dict[dt.date, list[SpendRow]], keys: list[str]) -> Day:
+def _day(date: dt.date, rows: Sequence[SpendRow], compared: Sequence[Decimal], keys: list[str]) -> Day:
     costs: dict[str, Decimal] = dict.fromkeys((*keys, REST), ZERO)
-    replies, compared = 0, []
-    for row in by_day.get(date, ()):
+    replies = 0
+    for row in rows:
         costs[line_key(row)[2] if kind_of(row) == "reply" else REST] += row.cost
         replies += row.calls if _is_reply(row) else 0
-        if row.baseline is not None:
-            compared.append(row.baseline)
     return Day(
         date=date,
         replies=replies,
@@ -378,7 +383,7 @@ def _budget(facts: MonthFacts, totals: Totals) -> Budget:
     )
 
 
-def _unknowns(facts: MonthFacts, totals: Totals, quality: Quality) -> Unknowns:
+def _unknowns(facts: MonthFacts, totals: Totals, quality: Quality, from_cache: int) -> Unknowns:
     open_count, open_usd = _held(facts, "open")
     orphaned_count, orphaned_usd = _held(facts, "orphaned")
     estimated = sum((row.cost for row in facts.spend if row.estimated_calls), ZERO)
@@ -395,7 +400,7 @@ def _unknowns(facts: MonthFacts, totals: Totals, quality: Quality) -> Unknowns:
         orphaned=facts.currency.line(orphaned_usd),
         voided_calls=_held(facts, "voided")[0],
         simulated_durations=sum(row.simulated for row in facts.latency),
-        replies_without_human=max(totals.replies - quality.edits, 0),
+        replies_without_human=max(totals.replies + from_cache - quality.edits, 0),
         refused=tuple(Count(row.name, row.attempts) for row in facts.outcomes if row.what == "refused"),
     )
 

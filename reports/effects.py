@@ -2,7 +2,7 @@
 
 Exact first, then each effect is printed once and routing takes what is left, so that the printed steps sum exactly.
 What a bucket of tokens costs differs from the baseline's by the full price (routing), by the cache discount on both sides (cache) and
-by what the price did since the month began (prices).
+by what the price did since the month began (prices). A reply from our own cache cost nothing: all of its baseline is the cache's.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def effects(facts: MonthFacts) -> Mapping[str, Decimal]:
             found["cache"] += cache
             found["prices"] += changed
             found["routing"] += difference - cache - changed
+    found["cache"] -= sum((row.baseline for row in facts.cached if row.baseline is not None), ZERO)
     return found
 
 

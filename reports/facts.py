@@ -54,6 +54,28 @@ class SpendRow(NamedTuple):
     baseline: Decimal | None
 
 
+class CachedRow(NamedTuple):
+    """Replies from the cache of one local day that have everything below in common.
+
+    Units: tokens that were avoided; `avoided` exact USD at the prices in force; `baseline` exact USD, absent where none is compared.
+    """
+
+    date: dt.date
+    purpose: str
+    request_model: str
+    model: str
+    arm: str | None
+    price_id: str
+    replies: int
+    uncached_input: int
+    cache_read: int
+    cache_write: int
+    plain_output: int
+    reasoning: int
+    avoided: Decimal
+    baseline: Decimal | None
+
+
 class EditRow(NamedTuple):
     """What humans and judges made of drafts that have arm or model in common; exact sums."""
 
@@ -245,3 +267,10 @@ class MonthFacts(NamedTuple):
     shadow: tuple[ShadowRow, ...]
     history: tuple[HistoryRow, ...]
     late: tuple[LateRow, ...]
+    cached: tuple[CachedRow, ...]
+
+    @property
+    def compared(self) -> tuple[SpendRow | CachedRow, ...]:
+        """What has a baseline: measured calls, and what the cache answered."""
+        rows: list[SpendRow | CachedRow] = [*self.spend, *self.cached]
+        return tuple(row for row in rows if row.baseline is not None)

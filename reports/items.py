@@ -1,7 +1,8 @@
 """Line items: the month's tokens and money as finely as anybody can check them.
 
 One item is what one bucket of one price cost on one day on one line of the bill, so tokens times rate is its
-cost, and the items of a line add up to it. report.json holds their digest; lines.parquet, focus.csv and the
+cost, and the items of a line add up to it. Those of replies from the cache have the tokens that were avoided, no
+rate and no cost. report.json holds their digest; lines.parquet, focus.csv and the
 workbook hold the items themselves.
 """
 
@@ -16,9 +17,10 @@ from typing import NamedTuple
 
 from ledger.money import TOKENS_PER_PRICE, ZERO, text
 from reports.bill import BUCKETS, kind_of, line_key
-from reports.facts import MonthFacts, SpendRow
+from reports.facts import CachedRow, MonthFacts, SpendRow
 from reports.model import Price
 
+CACHED = "cached cached"  # the line of replies from the cache: kind and key
 UNMEASURED = "unmeasured"  # cost that no count of tokens explains
 
 
@@ -61,6 +63,11 @@ def items(facts: MonthFacts) -> tuple[Item, ...]:
             key = (_key(row, bucket), row.baseline is not None)
             calls, held, paid = found[key]
             found[key] = (calls + row.calls, held + tokens, paid + cost)
+    for hit in facts.cached:
+        for bucket in BUCKETS:
+            if avoided := getattr(hit, bucket):
+                key = (_hit_key(hit, bucket), hit.baseline is not None)
+                found[key] = (0, found[key][1] + avoided, ZERO)
     return tuple(
         _item(key, is_compared, *found[key, is_compared], rates, facts.baseline) for key, is_compared in sorted(found)
     )
@@ -90,6 +97,10 @@ def _key(row: SpendRow, bucket: str) -> ItemKey:
     return ItemKey(row.date, line, row.model, row.request_model, row.purpose, row.arm or "", row.price_id, bucket)
 
 
+def _hit_key(row: CachedRow, bucket: str) -> ItemKey:
+    return ItemKey(row.date, CACHED, row.model, row.request_model, row.purpose, row.arm or "", row.price_id, bucket)
+
+
 def _item(
     key: ItemKey,
     is_compared: bool,
@@ -104,7 +115,7 @@ def _item(
         key=key,
         calls=calls,
         tokens=tokens,
-        rate=rate_of(prices.get(key.price_id), key.bucket),
+        rate=None if key.line == CACHED else rate_of(prices.get(key.price_id), key.bucket),
         cost=cost,
         baseline_rate=then,
         baseline=None if then is None else tokens * then * TOKENS_PER_PRICE,

@@ -81,10 +81,13 @@ def _also(report: Report, style: Style) -> str:
         if lines:
             amount = sum((line.baseline for line in lines if line.baseline is not None), ZERO)
             calls = style.plural(sum(line.calls for line in lines), "call")
+            if kind == "cached" and report.from_cache is not None:
+                calls = style.plural(report.from_cache.compared, "reply")
             parts.append(say("method.baseline.part", what=say(f"line.{kind}"), calls=calls, amount=style.money(amount)))
     repriced = next((one for one in report.methods if one.name == "repriced"), None)
     if repriced is not None and repriced.discounted is not None and repriced.undiscounted == repriced.amount:
         read = sum(line.tokens.cache_read for line in report.lines if line.baseline is not None)
+        read += 0 if report.from_cache is None else report.from_cache.tokens.cache_read
         off = style.money(repriced.amount - repriced.discounted)
         parts.append(say("method.baseline.cached", tokens=style.tokens(read), amount=off))
     return say("method.baseline.also", parts="; ".join(parts)) if parts else ""

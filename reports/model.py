@@ -16,10 +16,11 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from reports.tokens import FromCache, Tokens
 from reports.worked import Work
 
 SCHEMA = "halfpenny.report.v1"
-LineKind = Literal["reply", "classification", "other", "judge", "shadow", "failed", "estimated"]
+LineKind = Literal["reply", "classification", "other", "judge", "shadow", "failed", "estimated", "cached"]
 Status = Literal["draft", "final", "reconciled", "restated"]
 Effect = Literal["measure", "routing", "cache", "prices", "failed", "runs"]
 Verdict = Literal["held", "fell", "rose"]
@@ -55,30 +56,11 @@ class Money(Struct, frozen=True, kw_only=True):
     rate_source: str | None = None
 
 
-class Tokens(Struct, frozen=True, kw_only=True):
-    """Counts, each token in exactly one bucket."""
-
-    uncached_input: int
-    cache_read: int
-    cache_write: int
-    plain_output: int
-    reasoning: int
-
-    @property
-    def input(self) -> int:
-        """All tokens in, cached ones included."""
-        return self.uncached_input + self.cache_read + self.cache_write
-
-    @property
-    def output(self) -> int:
-        """All tokens out, reasoning included."""
-        return self.plain_output + self.reasoning
-
-
 class Line(Struct, frozen=True, kw_only=True):
     """One printed line of the bill; `spend` of all lines add up to the total.
 
-    Shapes: `key` is the arm, else the model, else the kind; `models` by falling cost. `baseline` is absent without one.
+    Shapes: `key` is the arm, else the model, else the kind; `models` by falling cost. `baseline` is absent without one. The line
+    `cached` has a baseline alone: no call was made and no token used; what was avoided is in `from_cache`.
     """
 
     key: str
@@ -279,7 +261,7 @@ class Change(Struct, frozen=True, kw_only=True):
 class Totals(Struct, frozen=True, kw_only=True):
     """The headline. `spend` is the sum of printed lines, `adjusted` that of the adjustments of earlier months, `due` both; `baseline` by the method that is the headline's, `saved` their difference.
 
-    Shapes: `baseline_usd` is always that of the repriced lines, exact. The 95 % interval of `saved` is the headline method's or, where
+    Shapes: `tickets` that got a reply, from the cache too; `replies` those that were made. `baseline_usd` is always that of the repriced lines, exact. The 95 % interval of `saved` is the headline method's or, where
     that has none, the one over days (`interval` says which); absent when neither can be had.
     """
 
@@ -370,8 +352,12 @@ class Price(Struct, frozen=True, kw_only=True):
     provider: str = ""
 
 
-class Report(Struct, frozen=True, kw_only=True, tag_field="schema", tag=SCHEMA):
-    """One client's month. Shapes: lanes and lines standard first, then premium, then by name."""
+class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag=SCHEMA):
+    """One client's month.
+
+    Shapes: lanes and lines standard first, then premium, then by name. `from_cache` is absent when no reply came from there, so that
+    such a month has the bytes it had before there was a cache.
+    """
 
     client: Client
     period: Month
@@ -408,6 +394,12 @@ class Report(Struct, frozen=True, kw_only=True, tag_field="schema", tag=SCHEMA):
     baseline: Price | None
     prices: tuple[Price, ...]
     lines_sha256: str
+    from_cache: FromCache | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was asked: no call was made and no reply served from the cache."""
+        return not self.totals.calls and self.from_cache is None
 
     @property
     def id(self) -> str:

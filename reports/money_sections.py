@@ -94,7 +94,7 @@ def _unknown_note(report: Report, style: Style) -> tuple[Block, ...]:
 def line_title(line: Line, style: Style) -> str:
     """How a line of the bill is called."""
     name = style.say(f"line.{line.kind}")
-    name += "" if line.kind in ("failed", "estimated") else f": {model_names(line.models)}"
+    name += "" if line.kind in ("failed", "estimated", "cached") else f": {model_names(line.models)}"
     return name + (f" ({line.arm})" if line.arm else "")
 
 
@@ -112,8 +112,23 @@ def _bill(report: Report, style: Style) -> Block:
     if report.adjustments:
         rows += [_adjustment(one, style) for one in report.adjustments]
         rows.append(Row((style.say("bill.due"), *("",) * 5, style.money(report.totals.due), ""), is_total=True))
-    caption = style.say("bill.adjusted") if report.adjustments else ""
+    said = (_avoided(report, style), style.say("bill.adjusted") if report.adjustments else "")
+    caption = " ".join(filter(None, said))
     return Block("table", head=style.say.listed("bill.head"), rows=tuple(rows), caption=caption)
+
+
+def _avoided(report: Report, style: Style) -> str:
+    """The replies from the cache in words, with what they avoided."""
+    found = report.from_cache
+    if found is None:
+        return ""
+    return style.say(
+        "bill.cached",
+        replies=style.plural(found.replies, "cached_reply"),
+        input=style.tokens(found.tokens.input),
+        output=style.tokens(found.tokens.output),
+        amount=style.money(found.avoided),
+    )
 
 
 def _adjustment(one: Adjustment, style: Style) -> Row:
@@ -125,6 +140,9 @@ def _adjustment(one: Adjustment, style: Style) -> Row:
 
 def _bill_row(line: Line, report: Report, style: Style) -> Row:
     tokens, is_known = line.tokens, line.kind != "estimated"
+    if line.kind == "cached":  # no call and no usage, so that the columns add up to the total
+        unused = (line_title(line, style), *("–",) * 4)
+        return Row((*unused, *_amounts(line.baseline, line.spend, style, report.baseline is not None)))
     return Row(
         (
             line_title(line, style),

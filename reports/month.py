@@ -36,6 +36,7 @@ from reports.facts import (
     lane_key,
 )
 from reports.figures import Currency, divided, places_of
+from reports.hits import cached_row
 from reports.late import adjustments
 from reports.model import Price
 from reports.replies import Replies, read_replies
@@ -44,8 +45,9 @@ from reports.weeks import week_values
 
 SETTLED, VOIDED = "halfpenny.call.settled.v1", "halfpenny.call.voided.v1"
 RESERVED, REFUSED = "halfpenny.call.reserved.v1", "halfpenny.call.refused.v1"
-# What moves "data as of": calls begun or refused, edits, scores; ends and orphans belong to what has begun.
-TELLING = (RESERVED, REFUSED, "halfpenny.draft.edited.v1", "halfpenny.score.recorded.v1")
+CACHED = "halfpenny.call.cached.v1"
+# What moves "data as of": calls begun, refused or answered from the cache, edits, scores; ends and orphans belong to what has begun.
+TELLING = (RESERVED, REFUSED, CACHED, "halfpenny.draft.edited.v1", "halfpenny.score.recorded.v1")
 
 
 def read_month(home: Path, client_id: str, period: str) -> MonthFacts:
@@ -109,6 +111,9 @@ def _read(warehouse: Warehouse, client_id: str, name: str) -> MonthFacts:
         late=adjustments(warehouse, client_id, name, sequence),
         history=tuple(map(HistoryRow._make, warehouse.rows("history", client=client_id))),
         busiest=replies.busiest,
+        cached=tuple(cached_row(row, baseline) for row in warehouse.rows("hits", zone=client.zone, **who))
+        if any(row.type == CACHED for row in attempts)
+        else (),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ledger.money import round_half_up
 from reports import method
 from reports.display import Style, model_name
+from reports.hits import drafts_served
 from reports.layout import Block, Page, Section, Tile
 from reports.model import Report
 from reports.money_sections import money_sections, sums_sections
@@ -37,10 +38,12 @@ def page(report: Report) -> Page:
         stage=report.status,
         report_id=report.id,
         as_of=say("data_as_of", moment=style.moment(report.data_as_of)),
-        headline=sentence(report.totals, report.quality, style, report.baseline, report.previous),
+        headline=sentence(
+            report.totals, report.quality, style, report.baseline, report.previous, drafts_served(report.from_cache)
+        ),
         tiles=_tiles(report, style),
         tiles_note=_tiles_note(report, style),
-        sections=sections if report.totals.calls else sections[-1:],
+        sections=sections[-1:] if report.is_empty else sections,
         footer=f"{report.id} · {report.client.name}",
         page_of=tuple(say.listed("page_of")),
         keywords=(report.client.id, report.period.name, report.status),

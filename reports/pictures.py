@@ -21,7 +21,7 @@ def pictures(report: Report, palette: Palette) -> Mapping[str, str]:
         drawn["waterfall"] = _waterfall(report, style, palette)
     if report.weeks:
         drawn["weeks"] = _weeks(report, style, palette)
-    return drawn if report.totals.calls else {}
+    return {} if report.is_empty else drawn
 
 
 def currency(report: Report) -> Currency:

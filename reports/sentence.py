@@ -15,12 +15,21 @@ Part = tuple[str, bool]  # words, and whether they stand out
 
 
 def sentence(
-    totals: Totals, quality: Quality, style: Style, baseline: Price | None, previous: Previous | None = None
+    totals: Totals,
+    quality: Quality,
+    style: Style,
+    baseline: Price | None,
+    previous: Previous | None = None,
+    from_cache: int = 0,
 ) -> tuple[Part, ...]:
-    """The headline in parts; joined they are the sentence."""
-    if not totals.calls:
+    """The headline in parts; joined they are the sentence. `from_cache` replies were served beside those that were made."""
+    if not totals.calls and not from_cache:
         return ((style.say("headline.nothing"), False),)
-    return (*_spent(totals, style), *_saved(totals, style, baseline), *_edited(quality, style, previous))
+    return (
+        *_spent(totals, style, totals.replies + from_cache),
+        *_saved(totals, style, baseline),
+        *_edited(quality, style, previous),
+    )
 
 
 def parts(template: str, **values: str) -> tuple[Part, ...]:
@@ -32,8 +41,8 @@ def parts(template: str, **values: str) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def _spent(totals: Totals, style: Style) -> tuple[Part, ...]:
-    noun, count = ("ticket", totals.tickets) if totals.tickets else ("reply", totals.replies)
+def _spent(totals: Totals, style: Style, served: int) -> tuple[Part, ...]:
+    noun, count = ("ticket", totals.tickets) if totals.tickets else ("reply", served)
     template = _template(style, "headline.tickets" if totals.tickets else "headline.replies")
     return parts(template, done=style.plural(count, noun), spend=style.money(totals.spend))
 

@@ -19,6 +19,7 @@ def lines_of(report: Report) -> tuple[str, ...]:
         f"Tickets    {totals.tickets:,} answered with {totals.calls:,} calls",
         "Split      " + ", ".join(f"{_percent(lane.share)} {model_names(lane.models)}" for lane in report.lanes),
         f"Spend      {totals.spend:,} {code}",
+        *_avoided(report),
         f"Baseline   {_known(totals.baseline, code)}: the same calls at the old bot's prices",
         f"Saved      {saved}",
         "Edit rate  " + _edit_rates(report),
@@ -26,6 +27,14 @@ def lines_of(report: Report) -> tuple[str, ...]:
         f"{_known(reply.edit, code)} for human edits",
         "Latency    " + ", ".join(_latency(lane) for lane in report.lanes),
     )
+
+
+def _avoided(report: Report) -> tuple[str, ...]:
+    found = report.from_cache
+    if found is None:
+        return ()
+    tokens = f"{found.tokens.input:,} tokens in and {found.tokens.output:,} out"
+    return (f"Cache      {found.replies:,} replies avoided {tokens}, {found.avoided:,} {report.currency.code}",)
 
 
 def _edit_rates(report: Report) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from reports.model import Line, Report
+from reports.tokens import FromCache
 
 HEAD = (
     *("record", "date", "name", "arm", "models", "calls"),
@@ -25,7 +26,8 @@ _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")
 def as_csv(report: Report) -> bytes:
     """UTF-8, commas, a header line, CRLF as RFC 4180 wants.
 
-    Shapes: `day` rows by date and lane, then `line` rows as the bill has them, then one `total`; where an earlier month
+    Shapes: `day` rows by date and lane, then `line` rows as the bill has them, then one `total`; where replies came from
+    the cache, one `avoided` with how many they were and the tokens and cost that were not incurred, part of no sum; where an earlier month
     came late, `adjustment` rows and one `due`, which is their sum with the total. Units: `*_usd` exact USD,
     `spend`, `baseline` and `saved` in `currency`, rounded.
     """
@@ -35,6 +37,8 @@ def as_csv(report: Report) -> bytes:
     writer.writerows(_days(report))
     writer.writerows(_line(line, report.currency.code) for line in report.lines)
     writer.writerow(_total(report))
+    if report.from_cache is not None:
+        writer.writerow(_avoided(report.from_cache, report.currency.code))
     if report.adjustments:
         writer.writerows(_adjustments(report))
     return out.getvalue().encode("utf-8")
@@ -95,6 +99,13 @@ def _total(report: Report) -> tuple[object, ...]:
         *("total", "", "all", "", "", t.calls, *counts, t.cost_usd, t.baseline_usd or ""),
         *(f"{t.spend:f}", _amount(t.baseline), _amount(t.saved), report.currency.code),
     )
+
+
+def _avoided(found: FromCache, currency: str) -> tuple[object, ...]:
+    t = found.tokens
+    counts = (found.replies, t.uncached_input, t.cache_read, t.cache_write, t.plain_output, t.reasoning)
+    amounts = (found.avoided_usd, found.baseline_usd or "", f"{found.avoided:f}", _amount(found.baseline), "", currency)
+    return ("avoided", "", "cached", "", "", *counts, *amounts)
 
 
 def _adjustments(report: Report) -> Iterator[tuple[object, ...]]:

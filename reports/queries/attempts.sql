@@ -4,6 +4,6 @@ SELECT type, coalesce(outcome, refusal, '') AS name, coalesce(attempt > 1, FALSE
 FROM events
 WHERE type IN (
     'halfpenny.call.reserved.v1', 'halfpenny.call.settled.v1', 'halfpenny.call.voided.v1', 'halfpenny.call.orphaned.v1',
-    'halfpenny.call.refused.v1', 'halfpenny.draft.edited.v1', 'halfpenny.score.recorded.v1'
+    'halfpenny.call.refused.v1', 'halfpenny.call.cached.v1', 'halfpenny.draft.edited.v1', 'halfpenny.score.recorded.v1'
 ) AND client_id = $client AND period = $period
 GROUP BY ALL ORDER BY ALL;

@@ -1,3 +1,4 @@
--- tickets: how many different tickets got a reply.
+-- tickets: how many different tickets got a reply, from a model or from the cache.
 SELECT count(DISTINCT ticket_id) FROM events
-WHERE type = 'halfpenny.call.settled.v1' AND client_id = $client AND period = $period AND purpose = 'generation' AND outcome = 'ok';
+WHERE client_id = $client AND period = $period AND purpose = 'generation'
+    AND ((type = 'halfpenny.call.settled.v1' AND outcome = 'ok') OR type = 'halfpenny.call.cached.v1');
