@@ -32,6 +32,8 @@ CASES: tuple[tuple[HttpError, int, str | None], ...] = (
     (errors.UnknownModel("No."), 404, "model_not_found"),
     (errors.WrongMethod(("POST",)), 405, "method_not_allowed"),
     (errors.Clash("No."), 409, "conflict"),
+    (errors.KeyReused(), 409, "idempotency_key_reused"),
+    (errors.KeyUnfinished("c"), 409, "idempotency_key_unfinished"),
     (errors.TooLarge(10), 413, "request_too_large"),
     (errors.QuotaSpent(SPENT, own_settled="1", own_held="2"), 429, "insufficient_quota"),
     (errors.Overloaded("Full."), 503, "overloaded"),
