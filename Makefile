@@ -18,7 +18,7 @@ demo: setup  ## one month of real tickets through the real gateway, and the clie
 	$(BIN)/halfpenny demo --home $(HOME_DIR) --month $(MONTH)
 
 test: setup  ## the tests, the same that .ci/run calls
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
