@@ -30,7 +30,11 @@ EXT4_MB = 24
 
 
 class Missing(Exception):
-    """What this machine lacks for a drill."""
+    """The tool this machine lacks for a drill."""
+
+
+class NotAllowed(Missing):
+    """A right it lacks, which no installing would give."""
 
 
 class Swept(NamedTuple):
@@ -48,7 +52,7 @@ def sweep(directory: Path, *, seed: int, share: float, parquet: bool, faults: Se
     Errors: Missing without strace; AssertionError naming the run.
     """
     if shutil.which("strace") is None:
-        raise Missing("strace is not installed")
+        raise Missing("strace is not installed; on Debian: apt-get install strace")
     form = PARQUET if parquet else None
     template, told = made(directory, seed), directory / "told"
     for number in range(3):
@@ -108,17 +112,17 @@ def _strace(
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     if "ptrace" in said.stderr and "not permitted" in said.stderr:
-        raise Missing(f"strace may not trace here: {said.stderr.splitlines()[0]}")
+        raise NotAllowed(f"strace may not trace here: {said.stderr.splitlines()[0]}")
     return said
 
 
 @contextmanager
 def mounted(what: tuple[str, ...], at: Path) -> Iterator[Path]:
-    """A file system at a path, gone afterwards. Errors: Missing without the right to mount."""
+    """A file system at a path, gone afterwards. Errors: NotAllowed without the right to mount."""
     at.mkdir(exist_ok=True)
     said = subprocess.run(("mount", *what, str(at)), capture_output=True, text=True, check=False)
     if said.returncode:
-        raise Missing(f"mount {' '.join(what)}: {said.stderr.strip()}")
+        raise NotAllowed(f"mount {' '.join(what)}: {said.stderr.strip()}")
     try:
         yield at
     finally:
@@ -149,7 +153,7 @@ def full_disk(directory: Path, *, seed: int) -> tuple[int, int]:
 def ext4_cuts(directory: Path, cuts: int, *, seed: int) -> Counter[str]:
     """Cut the power of a real ext4, mount it again, start; a new file system every few cuts. Errors: Missing, Broken."""
     if os.geteuid() != 0:
-        raise Missing("a loop mount and the shutdown call need root")
+        raise NotAllowed("a loop mount and the shutdown call need root")
     counts: Counter[str] = Counter()
     with mounted(("-t", "tmpfs", "-o", f"size={EXT4_MB * 2}m", "halfpenny"), directory / "memory") as memory:
         image = memory / "image"
@@ -164,11 +168,13 @@ def ext4_cuts(directory: Path, cuts: int, *, seed: int) -> Counter[str]:
 
 
 def _formatted(image: Path) -> None:
+    if shutil.which("mkfs.ext4") is None:
+        raise Missing("mkfs.ext4 is not installed; on Debian: apt-get install e2fsprogs")
     with image.open("wb") as file:
         file.truncate(EXT4_MB * 1024 * 1024)
     said = subprocess.run(("mkfs.ext4", "-q", "-F", str(image)), capture_output=True, text=True, check=False)
     if said.returncode:
-        raise Missing(f"mkfs.ext4: {said.stderr.strip()}")
+        raise NotAllowed(f"mkfs.ext4: {said.stderr.strip()}")
 
 
 def _one_cut(image: Path, at: Path, told: Path, seed: int, counts: Counter[str], *, is_new: bool) -> None:

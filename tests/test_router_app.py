@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -187,7 +188,9 @@ def test_commands_write_through_the_service_with_the_homes_token(tmp_path: Path)
             assert list(home.events.rglob("*.parquet"))
 
 
-@pytest.mark.skipif(not Path("/usr/bin/prlimit").exists(), reason="needs prlimit to make a small disk")
+@pytest.mark.skipif(
+    shutil.which("prlimit") is None, reason="prlimit is not installed; on Debian: apt-get install util-linux"
+)
 def test_a_disk_that_takes_no_more_ends_the_process_without_an_acknowledgement(tmp_path: Path) -> None:
     answers = threading.Event()
     answers.set()
