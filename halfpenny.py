@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ledger.home import Home
     from ledger.projections import State
     from ledger.store import Ledger
-    from router.app import Job
     from router.doors import Route
+    from router.jobs import Job
 
 KEEPING_EVERY_S = 3600.0  # how often it is looked for a month that wants its signed head, and for texts that expired
 
@@ -110,7 +110,8 @@ def _report_job(path: Path, config: Path | None) -> router_commands.Jobs:
         from ledger.home import existing  # noqa: PLC0415 - --help need not load it
         from reports.couriers import Couriers  # noqa: PLC0415
         from reports.job import EVERY_S, build_due  # noqa: PLC0415
-        from router.app import Job, now_utc  # noqa: PLC0415
+        from router.app import now_utc  # noqa: PLC0415
+        from router.jobs import Job  # noqa: PLC0415
 
         home = existing(path).under(config)
         couriers = Couriers(home, os.environ, now_utc)

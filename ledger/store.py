@@ -118,6 +118,11 @@ class Ledger:
         return self._writer.source
 
     @property
+    def durable(self) -> int:
+        """The sequence of the last event that is on the disk."""
+        return self._writer.durable.sequence
+
+    @property
     def trouble(self) -> str | None:
         """Why sealing does not get on, or None; appends go on all the same."""
         return self._writer.trouble

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
-import os
 import random
 import signal
 import sys
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,8 +41,11 @@ from router.drafts import drafts_of
 from router.feedback import Feedback, Texts
 from router.gateway import Gateway
 from router.idempotency import Once
+from router.jobs import Job, end_at_once, scheduled
 from router.keys import KeyRing
+from router.logs import log_as_json
 from router.reply_store import SqliteStore
+from router.shared_budget import shared_budget
 from router.shared_replies import shared_store
 from router.shifts import ShiftWatch
 from router.standing import Standings, refuse_troubled
@@ -58,9 +58,7 @@ BACKLOG = 1024
 KEEPALIVE_S = 75.0
 HEADER_BYTES = 16_384
 ANY_KEY = ("app", "agent", "client", "admin")
-EXIT_FAILED = 1
 _log = structlog.stdlib.get_logger()
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class Book(Protocol):
@@ -68,6 +66,12 @@ class Book(Protocol):
 
     @property
     def state(self) -> State: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def durable(self) -> int: ...
 
     def submit(self, *events: Event) -> Awaitable[None]: ...
 
@@ -79,15 +83,6 @@ class CannotListen(HomeError):
         super().__init__(
             f"Cannot listen on {host}:{port}: {why}. Stop what uses the port, or set server.port in halfpenny.toml."
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Something the service does now and then. Units: `every_s` seconds; the first time is at the start."""
-
-    name: str
-    every_s: float
-    run: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +139,13 @@ def build(
     """
     upstream = Upstream(config.provider, provider_key)
     watch = BudgetWatch(ledger.state, config.budget.warn_at, submit=ledger.submit, new_id=new_id)
+    budget = shared_budget(
+        ledger.state,
+        config.budget,
+        gateway=ledger.source,
+        token=new_id(),
+        durable=lambda: ledger.durable,
+    )
     calls = Calls(
         submit=ledger.submit,
         prices=ledger.state.prices,
@@ -153,6 +155,7 @@ def build(
         new_id=new_id,
         chance=chance,
         on_settled=watch.look,
+        shared=budget,
     )
     replies = SqliteStore(None if content is None else content / "replies.sqlite3")
     shared = shared_store(config.cache)
@@ -199,7 +202,7 @@ def build(
     app = door.build(routes, max_body_bytes=config.server.max_body_bytes)
 
     async def pool(_: web.Application) -> AsyncIterator[None]:
-        async with upstream:
+        async with upstream, budget or nullcontext():
             yield
         await cache.settle()
         for store in (replies, shared):
@@ -273,7 +276,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stopping.is_set() else stopping.set())
     async with listening(service.app, config.server.host, config.server.port) as url:
-        with _scheduled(jobs):
+        with scheduled(jobs):
             on_ready(url)
             await stopping.wait()
         drain = asyncio.create_task(service.drain(config.server.drain_s))
@@ -298,7 +301,7 @@ def run(
     Shapes: `more` and `jobs` are what other rooms add, made over the open ledger. Returns the exit code.
     Errors: HomeError (in use, not writable, address taken), Damage; nothing was served.
     """
-    _log_as_json(config.server.log_level)
+    log_as_json(config.server.log_level)
     pepper, admin_token = home.pepper(), home.admin_token()
     terms = terms_of(config)
     kept = standing_home.load(home, terms)
@@ -349,12 +352,6 @@ def run(
     return 0
 
 
-def end_at_once(failed: WriteFailed) -> None:
-    """End the process: an event is not durable, so nothing more may be acknowledged, not even an orderly goodbye."""
-    print(failed, file=sys.stderr, flush=True)
-    os._exit(EXIT_FAILED)
-
-
 async def _seal(ledger: Ledger) -> int:
     """Seal in a thread, since it waits for a child process; returns up to which sequence."""
     position = ledger.state.position
@@ -374,66 +371,3 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
-
-
-@contextmanager
-def _scheduled(jobs: Sequence[Job]) -> Iterator[None]:
-    if not jobs:
-        yield
-        return
-    from apscheduler.schedulers.asyncio import AsyncIOScheduler  # noqa: PLC0415 (serving starts faster without it)
-
-    scheduler = AsyncIOScheduler(timezone=UTC)
-    for job in jobs:
-        scheduler.add_job(
-            _guarded_job(job),
-            "interval",
-            seconds=job.every_s,
-            id=job.name,
-            next_run_time=now_utc(),
-            max_instances=1,
-            coalesce=True,
-            misfire_grace_time=None,
-        )
-    scheduler.start()
-    try:
-        yield
-    finally:
-        scheduler.shutdown(wait=False)
-
-
-def _guarded_job(job: Job) -> Callable[[], Awaitable[None]]:
-    async def run_job() -> None:
-        try:
-            await job.run()
-        except WriteFailed as failed:
-            end_at_once(failed)
-        except Exception as broke:
-            # It is tried again at its next time; a job's mistake must not stop calls.
-            _log.error("job_failed", job=job.name, error=type(broke).__name__, said=str(broke))
-
-    return run_job
-
-
-class _Unquoted(logging.Handler):
-    """What libraries complain of, by its kind and place alone: their texts quote headers and bodies, so keys and prompts."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        kind, _, trace = record.exc_info or (None, None, None)
-        where = [f"{frame.f_code.co_filename.rpartition('/')[2]}:{line}" for frame, line in traceback.walk_tb(trace)]
-        _log.warning("complaint", of=record.name, error=None if kind is None else kind.__name__, where=where)
-
-
-def _log_as_json(level: str) -> None:
-    logging.getLogger().handlers = [_Unquoted(logging.WARNING)]
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )

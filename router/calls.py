@@ -35,6 +35,7 @@ from router.errors import (
 from router.event_stream import BrokenStream, Collected, StreamScan
 from router.holds import HoldLine
 from router.settlement import Ending, Order
+from router.shared_budget import BudgetOutOfReach, SharedBudget
 from router.upstream import Answer, NeverSent, NoAnswer, Upstream
 
 RETRIED = frozenset((429, 503, 529))  # the provider says: later; nothing was processed
@@ -107,12 +108,14 @@ class Calls:
         new_id: Callable[[], str],
         chance: Callable[[], float],
         on_settled: Callable[[CallSettled], None],
+        shared: SharedBudget | None = None,
     ) -> None:
         self._submit, self._prices, self._upstream = submit, prices, upstream
         self._provider, self._server = config.provider, config.server
         self._now, self._new_id, self._chance = now, new_id, chance
         self._on_settled = on_settled
-        self._line = HoldLine(submit, wait_s=config.budget.wait_s)
+        self._shared = shared
+        self._line = HoldLine(submit, wait_s=config.budget.wait_s, shared=shared)
 
     async def complete(self, order: Order, is_client_gone: Callable[[], bool]) -> Done:
         """Make an unstreamed call.
@@ -169,6 +172,9 @@ class Calls:
             await self._line.reserve(hold)
         except BudgetSpent as spent:
             await self._submit(settlement.refused(order, "budget", spent, event_id=self._new_id()))
+            raise
+        except BudgetOutOfReach as out:
+            await self._submit(settlement.refused(order, "overload", out, event_id=self._new_id()))
             raise
         return _Attempt(order, hold, asyncio.get_running_loop().time(), client)
 
@@ -359,7 +365,11 @@ class Calls:
         self._line.came_free()
         if isinstance(event, CallSettled):
             self._on_settled(event)
-        await durable
+        if self._shared is None:
+            await durable
+            return
+        with self._shared.ending(attempt.hold, Decimal(event.cost_usd) if isinstance(event, CallSettled) else ZERO):
+            await durable
 
     def _end_time(self, attempt: _Attempt, duration_s: float) -> datetime:
         """In a replayed month the end lies one duration after the beginning; else it is now."""

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ledger.store import Ledger
-    from router.app import Job
     from router.config import Config
     from router.doors import Route
+    from router.jobs import Job
 
 Jobs: TypeAlias = "Callable[[Ledger], Sequence[Job]]"
 

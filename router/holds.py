@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from ledger.errors import BudgetSpent
 from ledger.events import CallReserved
+from router.shared_budget import SharedBudget
 
+LOOK_AGAIN_S = 0.1  # what other gateways let go is not announced
 Submit = Callable[[CallReserved], Awaitable[None]]  # raises at once when it does not fit; awaited, it is durable
 
 
 class HoldLine:
     """One line a client; calls in flight are bounded at the door, and so is what waits here. Units: `wait_s` seconds."""
 
-    def __init__(self, submit: Submit, *, wait_s: float) -> None:
-        self._submit, self._wait_s = submit, wait_s
+    def __init__(self, submit: Submit, *, wait_s: float, shared: SharedBudget | None = None) -> None:
+        self._submit, self._wait_s, self._shared = submit, wait_s, shared
         self._lines: dict[str, deque[asyncio.Event]] = {}
 
     async def reserve(self, hold: CallReserved) -> None:
@@ -33,7 +36,7 @@ class HoldLine:
         client = hold.client_id or ""
         if client not in self._lines:
             try:
-                durable = self._submit(hold)
+                durable = await self._take(hold)
             except BudgetSpent as spent:
                 if not _may_come_free(spent) or self._wait_s <= 0:
                     raise
@@ -46,6 +49,13 @@ class HoldLine:
         """Say that a hold ended: the first of every line tries again, since lines share the cap of the whole."""
         for line in self._lines.values():
             line[0].set()
+
+    async def _take(self, hold: CallReserved) -> Awaitable[None]:
+        """The hold in the ledger, if it fits there and, where the budget is shared, with what the others hold."""
+        if self._shared is None:
+            return self._submit(hold)
+        async with self._shared.room(hold):
+            return self._submit(hold)
 
     async def _in_turn(self, client: str, hold: CallReserved) -> Awaitable[None]:
         line = self._lines.setdefault(client, deque())
@@ -64,16 +74,16 @@ class HoldLine:
                 del self._lines[client]
 
     async def _try_until(self, deadline: float, turn: asyncio.Event, hold: CallReserved) -> Awaitable[None]:
+        loop = asyncio.get_running_loop()
         while True:
-            is_last = False
-            try:
-                async with asyncio.timeout_at(deadline):
+            until = deadline if self._shared is None else min(deadline, loop.time() + LOOK_AGAIN_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
                     await turn.wait()
-            except TimeoutError:
-                is_last = True  # one more try, for the figures the refusal states
+            is_last = loop.time() >= deadline  # one more try, for the figures the refusal states
             turn.clear()
             try:
-                return self._submit(hold)
+                return await self._take(hold)
             except BudgetSpent as spent:
                 if is_last or not _may_come_free(spent):
                     raise

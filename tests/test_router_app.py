@@ -30,8 +30,9 @@ from ledger.events import CallOrphaned, CallReserved, CallSettled
 from ledger.home import Home, create
 from ledger.lock import owner
 from ledger.store import Ledger
-from router.app import CannotListen, Job, build, listening, serve
+from router.app import CannotListen, build, listening, serve
 from router.config import terms_of
+from router.jobs import Job
 from router.standing import Standings
 
 SCRIPT = """

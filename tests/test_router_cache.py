@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import signal
-import socket
 import sqlite3
 import stat
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +17,7 @@ from ledger.events import CallCached, CallReserved, CallSettled
 from router.chat_request import read_request
 from router.replies import client_key, digest, request_parts
 from router.reply_store import Place, Room, SqliteStore
+from tests.real_redis import redis_server
 from tests.served_home import FLASH, MEDIUM, Served, simulated
 
 ON = "cache.ttl_s = 3600"
@@ -288,28 +284,6 @@ def test_the_order_of_fields_and_what_only_names_the_asker_do_not_count() -> Non
 
     parts = [request_parts(chat, {}, {}) for chat in (one, two, three)]
     assert digest(b"k", parts[0]) == digest(b"k", parts[1]) != digest(b"k", parts[2])
-
-
-@contextmanager
-def redis_server() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A real server on a free port; a user's machine without one skips, CI installs it."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        pytest.skip("redis-server is not installed; on Debian: apt-get install redis-server")
-    pytest.importorskip("redis")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
-    with subprocess.Popen([program, *options], stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            while b"Ready to accept" not in process.stdout.readline():
-                assert process.poll() is None
-            yield process, f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
 
 
 async def asked_until(running: Served, hits: int) -> None:
