@@ -4,7 +4,7 @@ HOME_DIR ?= demo-home
 MONTH ?= 2025-10
 BIN := .venv/bin
 
-.PHONY: setup demo test lint drill-ledger bench-peers bench-queries bench-ledger bench-gateway bench-router bench-reports drill lock clean
+.PHONY: setup demo test lint drill-ledger bench-peers bench-queries bench-ledger bench-gateway bench-router bench-reports drill drill-kills drill-live lock clean
 
 setup: .venv/installed
 
@@ -34,6 +34,17 @@ bench-peers:  ## the engines bench-queries measures against, in an environment o
 
 drill: setup  ## the long fault drills: 20 kills under load, 20 seals beside a reader
 	$(BIN)/python -m bench.drills
+
+drill-kills: setup  ## 500 kills of the whole service under load, in 25 homes; about an hour
+	$(BIN)/python -m bench.drills --rounds 500 --seals 0 --seed 101
+
+drill-live: setup  ## 1,000 seals and compactions beside analysts with two DuckDBs, 5,000 queries each; about half an hour
+	for version in 1.5.6 2.0.0; do \
+	  $(PYTHON) -m venv build/duckdb-$$version && \
+	  build/duckdb-$$version/bin/python -m pip install --quiet --disable-pip-version-check duckdb==$$version || exit 1; \
+	done
+	$(BIN)/python -m bench.drills --rounds 0 --seals 1000 --queries 5000 --at-once 1 --pause 0.2 --rotate-events 10 \
+	  --reader build/duckdb-1.5.6/bin/python --reader build/duckdb-2.0.0/bin/python
 
 drill-ledger: setup  ## a million power cuts, 10,000 kills, every failing system call; about an hour
 	$(BIN)/python -m bench.ledger_drills

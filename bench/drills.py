@@ -1,6 +1,8 @@
 """Fault drills with real processes: kill -9 under load, and an analyst's reader beside a service that seals.
 
     make drill                                   20 kills, 20 seals
+    make drill-kills                             500 kills, 20 in each of 25 homes
+    make drill-live                              1,000 seals and compactions, 5,000 queries each of DuckDB 1.5.6 and 2.0.0
     python -m bench.drills --rounds 5 --seals 8 --seed 3
 
 kill   Customers send calls, streams, tickets and edits through `halfpenny serve`, which rotates and seals all the while;
@@ -8,8 +10,9 @@ kill   Customers send calls, streams, tickets and edits through `halfpenny serve
        After each start: everything acknowledged is in the log exactly once, at the cost that was told; what was in flight
        is an orphan in `halfpenny status`; the provider billed only what was held for; `verify` finds nothing; and no
        prefix of the log has settled + held + orphaned above the cap in force.
-live   A second process opens HOME/ledger.duckdb read-only again and again and must see every event that was
-       acknowledged before its query began, none twice, until so many seals have passed.
+live   Other processes, each with a DuckDB of its own, open HOME/ledger.duckdb read-only again and again and must see every
+       event that was acknowledged before their query began, none twice, until so many seals have passed and each has
+       asked so often.
 
 The tests run both with fewer rounds. Exit code 1 when anything is not as promised; the table says what.
 """
@@ -25,7 +28,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -38,7 +42,7 @@ from ledger.cli import stamp
 from ledger.home import Home
 from ledger.money import text
 from ledger.projections import CallKey, State, apply
-from ledger.segments import read_all
+from ledger.segments import FAN_OUT, read_all
 from ledger.verify import verify
 from router.remote import post_events
 from tests.customers import Customers, Told
@@ -48,7 +52,9 @@ AT_ONCE = 12
 HANGING = 3
 ROTATE_EVENTS = 90  # so that kills fall into rotations and seals too
 TIGHT_USD, ROOMY_USD = Decimal("0.006"), Decimal("5")
+ROUNDS_A_HOME = 20  # each round walks the whole log, so that a home without end would cost more with each
 GIVE_UP_S = 120.0
+SEAL_S, QUERY_S = 10.0, 2.0  # what a seal and a query may take at most, on the average, before a drill gives up
 
 
 @dataclass(slots=True)
@@ -68,13 +74,22 @@ class Round:
 
 
 @dataclass(slots=True)
-class Live:
-    """What the reader saw. Shapes: as Round."""
+class Reading:
+    """What one reader saw. Shapes: `events` in its last answer."""
 
-    seals: int
-    acknowledged: int
+    duckdb: str
     queries: int
     events: int
+
+
+@dataclass(slots=True)
+class Live:
+    """What the readers saw. Shapes: as Round; one reading for each reader."""
+
+    seals: int
+    merges: int
+    acknowledged: int
+    readings: list[Reading]
     wrong: list[str]
 
 
@@ -224,79 +239,115 @@ def _above_cap(events: list[e.Event]) -> list[str]:
     return wrong
 
 
-def live_drill(path: Path, seals: int, seed: int, *, at_once: int = 3, python: str = sys.executable) -> Live:
-    """Load until so many seals have passed, with a reader in a process of its own beside it all the time."""
+def live_drill(
+    path: Path,
+    seals: int,
+    seed: int,
+    *,
+    queries: int = 0,
+    at_once: int = 3,
+    rotate_events: int = 40,
+    pause_s: float = 0.0,
+    readers: Sequence[str] = (sys.executable,),
+) -> Live:
+    """Load until so many seals have passed and every reader has asked so often. Shapes: `readers` are Pythons, each with a DuckDB."""
     keys = prepared(path / "home")
     acknowledged, stop_file = path / "acknowledged", path / "stop"
     acknowledged.touch()
-    told = Told()
+    told, said = Told(), list[str]()
+    asked = [path / f"asked-{number}" for number in range(len(readers))]
     with (
         provider(path, seed=seed) as upstream,
-        gateway(keys.home, upstream.url, journal_rotate_events=40, journal_rotate_seconds=2) as running,
+        gateway(keys.home, upstream.url, journal_rotate_events=rotate_events, journal_rotate_seconds=2) as running,
         acknowledged.open("a", encoding="ascii") as log,
-        subprocess.Popen(
-            [python, "-m", "tests.live_reader", str(keys.home.path), str(acknowledged), str(stop_file)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as reader,
+        ExitStack() as stack,
     ):
+        processes = [
+            stack.enter_context(_reader(python, keys.home, acknowledged, stop_file, count))
+            for python, count in zip(readers, asked, strict=True)
+        ]
 
         def on_told(name: str) -> None:
             log.write(name + "\n")
             log.flush()
 
+        def is_enough(seen: int) -> bool:
+            return seen >= seals and all(count.exists() and count.stat().st_size >= queries for count in asked)
+
         try:
-            sealed = asyncio.run(
-                _until_sealed(Customers(running.url, keys, seed, told, on_told), keys.home, seals, at_once)
-            )
+            until = time.monotonic() + GIVE_UP_S + SEAL_S * seals + QUERY_S * queries
+            customers = Customers(running.url, keys, seed, told, on_told, pause_s=pause_s)
+            sealed, merges = asyncio.run(_until_sealed(customers, keys.home, is_enough, at_once, until))
         finally:
             stop_file.touch()
-            said, _ = reader.communicate(timeout=GIVE_UP_S)
-    found = json.loads(said)
-    wrong = found["wrong"] + told.odd + [str(finding) for finding in verify(keys.home).findings]
-    if set(found["ways"]) != {"connect", "attach", "attach again"}:
-        wrong.append(f"not every way of reading was tried: {found['ways']}")
-    return Live(sealed, told.count, found["queries"], found["events"], wrong)
+            said += [process.communicate(timeout=GIVE_UP_S)[0] for process in processes]
+    found = [json.loads(one) for one in said]
+    wrong = [f"DuckDB {one['duckdb']}: {trouble}" for one in found for trouble in one["wrong"]]
+    wrong += told.odd + [str(finding) for finding in verify(keys.home).findings]
+    wrong += [
+        f"not every way of reading was tried: {one['ways']}"
+        for one in found
+        if set(one["ways"]) != {"connect", "attach", "attach again"}
+    ]
+    readings = [Reading(one["duckdb"], one["queries"], one["events"]) for one in found]
+    return Live(sealed, merges, told.count, readings, wrong)
 
 
-async def _until_sealed(customers: Customers, home: Home, seals: int, at_once: int) -> int:
-    """Count the seals from outside, by the manifest."""
+def _reader(python: str, home: Home, acknowledged: Path, stop: Path, asked: Path) -> subprocess.Popen[str]:
+    words = [python, "-m", "tests.live_reader", *map(str, (home.path, acknowledged, stop, asked))]
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+async def _until_sealed(
+    customers: Customers, home: Home, is_enough: Callable[[int], bool], at_once: int, until: float
+) -> tuple[int, int]:
+    """Count the seals and the merged segments from outside, by the manifest."""
     stop = asyncio.Event()
     work = asyncio.create_task(customers.work(stop, at_once=at_once))
-    seen: set[int] = set()
-    until = time.monotonic() + GIVE_UP_S + 10 * seals
-    while len(seen) < seals + 1 and time.monotonic() < until and not work.done():
-        seen.add(json.loads(home.manifest.read_bytes())["sealed_up_to"])
+    seals, merged = set[int](), set[str]()
+    while not is_enough(len(seals) - 1) and time.monotonic() < until and not work.done():
+        manifest = json.loads(home.manifest.read_bytes())
+        seals.add(manifest["sealed_up_to"])
+        merged |= {one["path"] for one in manifest["files"][-30:] if one["last_file"] - one["first_file"] >= FAN_OUT}
         await asyncio.sleep(0.02)
     stop.set()
     await work
-    return len(seen) - 1
+    return len(seals) - 1, len(merged)
 
 
 def main() -> int:
     """Run both drills and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=20, help="kills; 0 leaves them out")
-    parser.add_argument("--seals", type=int, default=20, help="seals the reader sees; 0 leaves it out")
+    parser.add_argument("--seals", type=int, default=20, help="seals the readers see; 0 leaves it out")
+    parser.add_argument("--queries", type=int, default=0, help="how often each reader asks at least")
+    parser.add_argument("--at-once", type=int, default=3, help="customers beside the readers")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between two calls of such a customer")
+    parser.add_argument("--rotate-events", type=int, default=40, help="events in a journal file beside the readers")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument(
-        "--reader", default=sys.executable, help="a Python with another DuckDB, for the analyst's process"
+        "--reader", action="append", help="a Python with another DuckDB, for an analyst's process; may be repeated"
     )
     asked = parser.parse_args()
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="drill-") as directory:
-        if asked.rounds:
-            wrong += _print_kills(kill_drill(_made(Path(directory) / "kill"), asked.rounds, asked.seed))
+        for number, start in enumerate(range(0, asked.rounds, ROUNDS_A_HOME)):
+            path, rounds = _made(Path(directory) / f"kill-{number}"), min(ROUNDS_A_HOME, asked.rounds - start)
+            wrong += _print_kills(kill_drill(path, rounds, asked.seed + number))
         if asked.seals:
-            live = live_drill(_made(Path(directory) / "live"), asked.seals, asked.seed, python=asked.reader)
-            print(
-                f"\nlive, seed {asked.seed}: {live.seals} seals, {live.acknowledged} acknowledged, {live.queries} queries, "
+            live = live_drill(
+                _made(Path(directory) / "live"),
+                asked.seals,
+                asked.seed,
+                queries=asked.queries,
+                at_once=asked.at_once,
+                rotate_events=asked.rotate_events,
+                pause_s=asked.pause,
+                readers=asked.reader or (sys.executable,),
             )
-            print(f"{live.events} events in the last, {len(live.wrong)} wrong")
-            wrong += live.wrong
-            if live.seals < asked.seals:
-                wrong.append(f"only {live.seals} seals of {asked.seals} came about")
+            wrong += _print_live(live, asked.seed)
+            if live.seals < asked.seals or min(one.queries for one in live.readings) < asked.queries:
+                wrong.append(f"{asked.seals} seals and {asked.queries} queries each did not come about")
     for sentence in wrong[:20]:
         print(sentence)
     print("as promised" if not wrong else f"{len(wrong)} things are not as promised")
@@ -313,7 +364,16 @@ def _print_kills(rounds: list[Round]) -> list[str]:
     for r in rounds:
         figures = f"{r.calls:7} {r.edits:6} {r.refused:8} {r.orphans:8} {r.billed_orphans:7} {r.events:7} {r.segments:9} {len(r.wrong):6}"
         print(f"{r.number:7} {r.seed:5} {figures}")
+    sys.stdout.flush()
     return [f"round {r.number}, seed {r.seed}: {sentence}" for r in rounds for sentence in r.wrong]
+
+
+def _print_live(live: Live, seed: int) -> list[str]:
+    print(f"\nlive, seed {seed}: {live.seals} seals, {live.merges} compactions, {live.acknowledged} acknowledged")
+    for one in live.readings:
+        print(f"DuckDB {one.duckdb}: {one.queries} queries, {one.events} events in the last")
+    print(f"{len(live.wrong)} wrong", flush=True)
+    return live.wrong
 
 
 if __name__ == "__main__":

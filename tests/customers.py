@@ -46,6 +46,7 @@ class Customers:
     seed: int
     told: Told = field(default_factory=Told)
     on_told: Callable[[str], None] = lambda _: None
+    pause_s: float = 0.0  # between two calls of one customer
     drafted: list[str] = field(default_factory=list)  # tickets that may be edited, each once
     made: int = 0
 
@@ -71,6 +72,7 @@ class Customers:
                     await self._edit(session, self.drafted.pop(draw.randrange(len(self.drafted))))
                 else:
                     await self._call(session, draw, kind)
+                await asyncio.sleep(self.pause_s)
                 continue
             return  # the gateway is gone
 
