@@ -168,15 +168,21 @@ class Calls:
         hold = settlement.reserved(
             order, number, event_id=self._new_id(), hold_usd=hold_usd, provider_name=self._provider.name
         )
+
+        def smaller(room_usd: Decimal) -> CallReserved | None:
+            less = settlement.fitted(order, room_usd)
+            return None if less is None else settlement.lowered(hold, less)
+
         try:
-            await self._line.reserve(hold)
+            made = await self._line.reserve(hold, smaller)
         except BudgetSpent as spent:
             await self._submit(settlement.refused(order, "budget", spent, event_id=self._new_id()))
             raise
         except BudgetOutOfReach as out:
             await self._submit(settlement.refused(order, "overload", out, event_id=self._new_id()))
             raise
-        return _Attempt(order, hold, asyncio.get_running_loop().time(), client)
+        order = settlement.bounded(order, made.max_output_tokens)
+        return _Attempt(order, made, asyncio.get_running_loop().time(), client)
 
     async def _once(self, attempt: _Attempt, receive: Callable[[_Attempt, Answer], Awaitable[Done]]) -> Done:
         try:

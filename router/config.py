@@ -94,9 +94,15 @@ class Classifier(_Section, frozen=True, kw_only=True):
 
 
 class OutputTokens(_Section, frozen=True, kw_only=True):
-    """The reply's bound that the gateway imposes when a request states none. Units: tokens."""
+    """The reply's bound that the gateway imposes when a request states none. Units: tokens.
+
+    Under a hard cap with little room left the bound is what replies of that kind had, with a margin; `cold_start` stands for it while
+    too few are known, and `cold_least` for what it may be lowered to before a call is refused.
+    """
 
     default: Positive = 8_192
+    cold_start: Positive = 4_096
+    cold_least: Positive = 1_024
     models: Mapping[str, Positive] = msgspec.field(default_factory=dict)
 
     def of(self, model: str) -> int:
@@ -134,7 +140,7 @@ class Budget(_Section, frozen=True, kw_only=True):
     them, each with a home of its own, share every cap; a hold it does not grant in `timeout_s` is refused.
     """
 
-    wait_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
+    wait_s: Annotated[float, Meta(ge=0, le=60)] = 20.0
     warn_at: tuple[Annotated[float, Meta(gt=0, le=1)], ...] = (0.8, 1.0)
     url: str = ""
     gateways: Annotated[int, Meta(ge=1, le=1000)] = 2

@@ -17,7 +17,6 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from ledger.budgets import Period, period_of
-from ledger.charges import worst_case
 from ledger.errors import BudgetSpent, InvalidInput, UnpricedModel
 from ledger.events import CallSettled, Event
 from ledger.money import text
@@ -26,6 +25,7 @@ from ledger.projections import State
 from router import answers, classify, deferral, settlement
 from router.aggregates import PolicyMisconfigured, TicketView
 from router.answers import Made, Routed, Sorted
+from router.bounding import Bounding
 from router.cache import Cache, Hit
 from router.calls import Calls
 from router.chat_reply import first_text, spliced
@@ -82,6 +82,7 @@ class Gateway:
         self._state, self._submit, self._calls, self._cache, self._once = state, submit, calls, cache, once
         self._policy, self._config, self._pepper = policy, config, pepper
         self._now, self._new_id = now, new_id
+        self._bounding = Bounding(state, standing, config.output_tokens)
         self._second = SecondLook(
             state=state,
             standing=standing,
@@ -267,30 +268,22 @@ class Gateway:
         self, request: web.Request, asked: Asked, chat: ChatRequest, ticket: str, headers: dict[str, str]
     ) -> Routed:
         found = await self._sort(request, asked, ticket, headers)
-        moment, request_bytes = self._moment_after(asked, found), chat.bytes_at_most
+        moment = self._moment_after(asked, found)
         view = TicketView(
             ticket_id=asked.ticket_id or asked.call_id,
             at=moment,
             ticket_class=found.reading.ticket_class,
             score=None,
-            prompt_tokens=prompt_tokens(request_bytes),
+            prompt_tokens=prompt_tokens(chat.bytes_at_most),
             holds_usd={
-                arm: self._worst_case(chat, model, request_bytes, moment) for arm, model in self._config.arms.items()
+                arm: self._bounding.holds_usd(asked, chat, model, moment, found.reading.ticket_class)
+                for arm, model in self._config.arms.items()
             },
         )
         try:
             return Routed(sorted=found, decision=self._policy(asked.client_id, view))
         except PolicyMisconfigured as wrong:
             raise UnpricedCall(f"No arm can answer: {wrong}") from None
-
-    def _worst_case(self, chat: ChatRequest, model: str, request_bytes: int, moment: datetime) -> float | None:
-        """What a draft by a model would hold, to choose by; USD. None when the model has no price then."""
-        try:
-            price = self._state.prices.price_at(model, moment)
-        except UnpricedModel:
-            return None
-        output = self._output_bound(chat, model, price) * chat.choices
-        return float(worst_case(price.rates, input_tokens_at_most=request_bytes, output_tokens_at_most=output))
 
     async def _sort(self, request: web.Request, asked: Asked, ticket: str, headers: dict[str, str]) -> Sorted:
         """The classification call: a call of its own. One that fails leaves the ticket complex, and says so.
@@ -367,13 +360,6 @@ class Gateway:
             return asked.moment + timedelta(seconds=found.call.settled.duration_s if found.call else 0.0)
         return self._now()
 
-    def _output_bound(self, chat: ChatRequest, model: str, price: Price) -> int:
-        """What one choice may write at most: the client's bound, else the one imposed on the model."""
-        if chat.max_output_tokens is not None:
-            return chat.max_output_tokens
-        bound = self._config.output_tokens.of(model)
-        return min(bound, price.max_output_tokens or bound)
-
     async def _order(
         self,
         asked: Asked,
@@ -384,13 +370,13 @@ class Gateway:
         kept_bytes: int,
     ) -> Order:
         price = await self._price(asked)
-        bound = self._output_bound(chat, asked.model, price)
-        body = upstream_body(
-            chat,
-            model=asked.model,
-            max_output_tokens=bound,
-            asks_stream_usage=self._config.provider.asks_stream_usage,
-        )
+        ticket_class = routed.sorted.reading.ticket_class if routed else None
+        bound = self._bounding.bound(asked, chat, price, ticket_class, chat.bytes_at_most)
+        asks_usage = self._config.provider.asks_stream_usage
+
+        def body(tokens: int) -> bytes:
+            return upstream_body(chat, model=asked.model, max_output_tokens=tokens, asks_stream_usage=asks_usage)
+
         return Order(
             call_id=asked.call_id,
             client_id=asked.client_id,
@@ -398,15 +384,17 @@ class Gateway:
             moment=asked.moment,
             period=asked.period,
             model=asked.model,
-            body=body,
-            max_output_tokens=bound * chat.choices,
+            body=body(bound.tokens),
+            max_output_tokens=bound.tokens * chat.choices,
+            body_at=body if bound.least < bound.tokens else None,
+            least_output_tokens=bound.least * chat.choices,
             price=price,
             stream=chat.stream,
             choices=chat.choices,
             wants_usage=chat.wants_usage,
             purpose=asked.purpose,
             ticket_id=asked.ticket_id,
-            ticket_class=routed.sorted.reading.ticket_class if routed else None,
+            ticket_class=ticket_class,
             class_reading=routed.sorted.reading.reading if routed else None,
             decision=routed.decision if routed else None,
             client_retry=retry,

@@ -1,8 +1,8 @@
 """The line in which calls wait, in order, for holds to come free.
 
 A worst-case hold is larger than what the call will cost, so a cap can look full while most of it will come back. A
-call that does not fit waits a bounded time behind those that came before it, and is refused only then, or at
-once when no hold coming free could make room for it.
+call that does not fit is first made smaller, where its bound is ours to lower; it waits a bounded time behind those that
+came before it, and is refused only then, or at once when no hold coming free could make room for it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from decimal import Decimal
 
 from ledger.errors import BudgetSpent
 from ledger.events import CallReserved
 from router.shared_budget import SharedBudget
 
 LOOK_AGAIN_S = 0.1  # what other gateways let go is not announced
+Smaller = Callable[[Decimal], CallReserved | None]  # the same hold made to fit a room in USD, where it can be
 Submit = Callable[[CallReserved], Awaitable[None]]  # raises at once when it does not fit; awaited, it is durable
+Taken = tuple[Awaitable[None], CallReserved]
 
 
 class HoldLine:
@@ -27,8 +30,8 @@ class HoldLine:
         self._submit, self._wait_s, self._shared = submit, wait_s, shared
         self._lines: dict[str, deque[asyncio.Event]] = {}
 
-    async def reserve(self, hold: CallReserved) -> None:
-        """Make the hold durable, waiting for room if need be.
+    async def reserve(self, hold: CallReserved, smaller: Smaller = lambda _: None) -> CallReserved:
+        """Make the hold durable, waiting for room if need be; gives the hold that was made.
 
         The check and the hold are one step inside the ledger, so any number of callers at once cannot overdraw.
         Errors: BudgetSpent with the figures of the last try; WriteFailed.
@@ -36,28 +39,42 @@ class HoldLine:
         client = hold.client_id or ""
         if client not in self._lines:
             try:
-                durable = await self._take(hold)
+                durable, made = await self._take(hold, smaller)
             except BudgetSpent as spent:
-                if not _may_come_free(spent) or self._wait_s <= 0:
+                if not _may_come_free(spent, hold, smaller) or self._wait_s <= 0:
                     raise
-                durable = await self._in_turn(client, hold)
+                durable, made = await self._in_turn(client, hold, smaller)
         else:
-            durable = await self._in_turn(client, hold)
+            durable, made = await self._in_turn(client, hold, smaller)
         await durable
+        return made
 
     def came_free(self) -> None:
         """Say that a hold ended: the first of every line tries again, since lines share the cap of the whole."""
         for line in self._lines.values():
             line[0].set()
 
-    async def _take(self, hold: CallReserved) -> Awaitable[None]:
+    async def _take(self, hold: CallReserved, smaller: Smaller) -> Taken:
+        """The hold, or a smaller one that fits. Errors: BudgetSpent of the last try."""
+        trying = hold
+        while True:
+            try:
+                return await self._submitted(trying), trying
+            except BudgetSpent as spent:
+                # Of several caps the next may leave less still; each try is smaller than the one before.
+                less = smaller(spent.cap - spent.settled - spent.held - spent.orphaned)
+                if less is None or less.max_output_tokens >= trying.max_output_tokens:
+                    raise
+                trying = less
+
+    async def _submitted(self, hold: CallReserved) -> Awaitable[None]:
         """The hold in the ledger, if it fits there and, where the budget is shared, with what the others hold."""
         if self._shared is None:
             return self._submit(hold)
         async with self._shared.room(hold):
             return self._submit(hold)
 
-    async def _in_turn(self, client: str, hold: CallReserved) -> Awaitable[None]:
+    async def _in_turn(self, client: str, hold: CallReserved, smaller: Smaller) -> Taken:
         line = self._lines.setdefault(client, deque())
         turn = asyncio.Event()
         line.append(turn)
@@ -65,7 +82,7 @@ class HoldLine:
         if len(line) == 1:
             turn.set()  # nobody before us; room may have come free since the first try
         try:
-            return await self._try_until(deadline, turn, hold)
+            return await self._try_until(deadline, turn, hold, smaller)
         finally:
             line.remove(turn)
             if line:
@@ -73,7 +90,7 @@ class HoldLine:
             else:
                 del self._lines[client]
 
-    async def _try_until(self, deadline: float, turn: asyncio.Event, hold: CallReserved) -> Awaitable[None]:
+    async def _try_until(self, deadline: float, turn: asyncio.Event, hold: CallReserved, smaller: Smaller) -> Taken:
         loop = asyncio.get_running_loop()
         while True:
             until = deadline if self._shared is None else min(deadline, loop.time() + LOOK_AGAIN_S)
@@ -83,12 +100,13 @@ class HoldLine:
             is_last = loop.time() >= deadline  # one more try, for the figures the refusal states
             turn.clear()
             try:
-                return await self._take(hold)
+                return await self._take(hold, smaller)
             except BudgetSpent as spent:
-                if is_last or not _may_come_free(spent):
+                if is_last or not _may_come_free(spent, hold, smaller):
                     raise
 
 
-def _may_come_free(spent: BudgetSpent) -> bool:
-    """Whether the call would fit if every call in flight cost nothing."""
-    return spent.held > 0 and spent.settled + spent.orphaned + spent.wanted <= spent.cap
+def _may_come_free(spent: BudgetSpent, hold: CallReserved, smaller: Smaller) -> bool:
+    """Whether the call would fit, itself or made smaller, if every call in flight cost nothing."""
+    room = spent.cap - spent.settled - spent.orphaned
+    return spent.held > 0 and (Decimal(hold.hold_usd) <= room or smaller(room) is not None)

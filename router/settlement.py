@@ -10,12 +10,13 @@ The values here are msgspec structs: a frozen dataclass of twenty fields takes f
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ledger.charges import Charge, charge, worst_case
 from ledger.errors import BudgetSpent, UnpricedModel
@@ -59,6 +60,8 @@ class Order(Struct, frozen=True, kw_only=True):
     arm: str | None = None  # of a call that no policy sent to it
     client_retry: int | None = None
     kept_bytes: int = 0  # so much of a stream is collected whole; 0: nothing
+    body_at: Callable[[int], bytes] | None = None  # the body with another imposed bound on a choice; None: it stays
+    least_output_tokens: int = 0  # of all choices: below it a reply would likely be cut
     more_headers: Mapping[str, str]
 
     @property
@@ -67,6 +70,25 @@ class Order(Struct, frozen=True, kw_only=True):
         return worst_case(
             self.price.rates, input_tokens_at_most=len(self.body), output_tokens_at_most=self.max_output_tokens
         )
+
+
+def fitted(order: Order, room_usd: Decimal) -> Order | None:
+    """The same call with its bound lowered to what room is left; None where that is less than replies like it need."""
+    if order.body_at is None:
+        return None
+    fixed = worst_case(order.price.rates, input_tokens_at_most=len(order.body), output_tokens_at_most=0)
+    each = worst_case(order.price.rates, input_tokens_at_most=0, output_tokens_at_most=order.choices)
+    bound = int((room_usd - fixed) // each) if each and room_usd > fixed else 0
+    if not order.least_output_tokens <= bound * order.choices < order.max_output_tokens:
+        return None
+    return bounded(order, bound * order.choices)
+
+
+def bounded(order: Order, max_output_tokens: int) -> Order:
+    """The same call with another imposed bound. Units: tokens of all choices together."""
+    if order.body_at is None or max_output_tokens == order.max_output_tokens:
+        return order
+    return replace(order, body=order.body_at(max_output_tokens // order.choices), max_output_tokens=max_output_tokens)
 
 
 class Ending(Struct, frozen=True, kw_only=True):
@@ -118,6 +140,16 @@ def reserved(order: Order, attempt: int, *, event_id: str, hold_usd: Decimal, pr
         budget_left_usd=about(seen.budget_left_usd) if seen and seen.is_capped else None,
         tickets_expected=round(seen.tickets_expected, 1) if seen else None,
         reason=seen.reason if seen else None,
+    )
+
+
+def lowered(hold: CallReserved, order: Order) -> CallReserved:
+    """The hold of the same attempt once its call was given a lower bound."""
+    return replace(
+        hold,
+        hold_usd=text(order.hold_usd),
+        input_bytes=len(order.body),
+        max_output_tokens=order.max_output_tokens,
     )
 
 

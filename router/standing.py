@@ -16,6 +16,7 @@ from ledger.prices import PriceBook
 from ledger.projections import Cap
 from router import aggregates, policy
 from router.aggregates import UNCAPPED_USD, PolicyConfig, PolicyMisconfigured, PolicyName, State, TicketView
+from router.output_bounds import Written
 from router.tallies import Tally
 
 # Ratings scatter by some 0.3 of quality: ten of each kind tell a redo that gains a quarter from one that gains nothing.
@@ -94,6 +95,7 @@ class Standing:
     announced: Shares = field(default_factory=dict)
     announced_policy: str = ""
     deferred: dict[str, int] = field(default_factory=dict)  # month -> tickets that nothing fitted
+    written: dict[str, Written] = field(default_factory=dict)  # by output_bounds.kind_of
 
     @property
     def is_uncapped(self) -> bool:

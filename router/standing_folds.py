@@ -20,6 +20,7 @@ from ledger.projections import Cap
 from router import aggregates
 from router.aggregates import UNCAPPED_USD, PolicyMisconfigured, TicketView
 from router.costs import ArmPrice
+from router.output_bounds import Written, kind_of
 from router.standing import Standing, Standings, Terms, config_of
 from router.tallies import Tally
 
@@ -125,6 +126,10 @@ def _settled(standings: Standings, event: e.CallSettled) -> None:
     output = event.usage_output_tokens if event.usage_source == "reported" and event.outcome in FINAL else None
     standing.spent[event.period] = standing.spent.get(event.period, 0.0) + cost
     aggregates.settled(standing.state, _key(event), cost, output, event.time)
+    if output is not None and event.purpose != "classification":  # whose bound is always its own
+        kind = kind_of(event.request_model, event.purpose, event.ticket_class)
+        is_cut = "length" in (event.response_finish_reasons or ())
+        standing.written.setdefault(kind, Written()).take(output, is_cut=is_cut)
     first = standing.redone.get(event.subject)
     if first is not None:
         _redone(standing, first, event, cost)

@@ -24,7 +24,18 @@ from router.standing import Standings, Terms, check_policy
 from router.standing_folds import apply
 
 ON_SEALED = "router.standing_home:keep"
-_FOLDING = ("standing", "standing_folds", "tallies", "aggregates", "gains", "costs", "pace", "forecast", "policy")
+_FOLDING = (
+    "standing",
+    "standing_folds",
+    "tallies",
+    "aggregates",
+    "gains",
+    "costs",
+    "pace",
+    "forecast",
+    "policy",
+    "output_bounds",
+)
 _decoder = msgspec.json.Decoder(Standings)
 
 

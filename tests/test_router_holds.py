@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from ledger.errors import BudgetSpent
 from ledger.events import CallReserved
@@ -188,3 +190,77 @@ async def test_one_that_leaves_the_line_lets_the_next_in() -> None:
     await asyncio.wait_for(small, 1)
 
     assert purse.taken == ["a", "small"]
+
+
+def to_fit(name: str, least: str) -> Callable[[Decimal], CallReserved | None]:
+    """A call that may be made as small as `least`; a token costs a millionth."""
+
+    def smaller(room: Decimal) -> CallReserved | None:
+        if room < Decimal(least):
+            return None
+        return replace(hold(name), hold_usd=str(room), max_output_tokens=int(room * 1_000_000))
+
+    return smaller
+
+
+def large(name: str, amount: str) -> CallReserved:
+    return replace(hold(name, amount), max_output_tokens=int(Decimal(amount) * 1_000_000))
+
+
+@pytest.mark.anyio
+async def test_a_call_is_made_smaller_before_it_waits_or_is_refused() -> None:
+    purse = Purse("2.5")
+    line = HoldLine(purse.submit, wait_s=60)
+    await line.reserve(large("a", "2"))
+
+    made = await asyncio.wait_for(line.reserve(large("b", "1"), to_fit("b", "0.4")), 1)
+
+    assert made.hold_usd == "0.5"
+    assert purse.held == Decimal("2.5")
+
+
+@pytest.mark.anyio
+async def test_a_call_that_fits_is_not_made_smaller() -> None:
+    line = HoldLine(Purse("2").submit, wait_s=5)
+
+    assert (await line.reserve(large("a", "1"), to_fit("a", "0.1"))).hold_usd == "1"
+
+
+@pytest.mark.anyio
+async def test_a_call_that_would_fit_only_made_smaller_waits_for_holds_to_come_free() -> None:
+    purse = Purse("3", settled="2.2")  # what is left when all holds are free is less than the call wants
+    line = HoldLine(purse.submit, wait_s=60)
+    await line.reserve(large("a", "0.6"))
+    waiting = asyncio.create_task(line.reserve(large("b", "1"), to_fit("b", "0.5")))
+    await asyncio.sleep(0.01)
+    assert purse.taken == ["a"]
+
+    purse.end("0.6", "0.1")
+    line.came_free()
+
+    assert (await asyncio.wait_for(waiting, 1)).hold_usd == "0.7"
+
+
+@pytest.mark.anyio
+async def test_a_call_that_cannot_be_made_small_enough_is_refused_at_once() -> None:
+    line = HoldLine(Purse("3", settled="2.9").submit, wait_s=60)
+
+    with pytest.raises(BudgetSpent):
+        await asyncio.wait_for(line.reserve(large("a", "1"), to_fit("a", "0.5")), 1)
+
+
+@pytest.mark.anyio
+async def test_of_two_caps_the_tighter_one_decides_how_small() -> None:
+    outer, inner = Purse("2", settled="1.2"), Purse("1", settled="0.4")
+
+    def submit(event: CallReserved) -> asyncio.Task[None]:
+        outer.submit(event)
+        try:
+            return inner.submit(event)
+        except BudgetSpent:
+            outer.held -= Decimal(event.hold_usd)
+            raise
+
+    made = await HoldLine(submit, wait_s=60).reserve(large("a", "1"), to_fit("a", "0.5"))
+
+    assert made.hold_usd == "0.6"
