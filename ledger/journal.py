@@ -1,9 +1,10 @@
 """The append side of the journal: many callers, one thread that writes, one sync for all who wait.
 
-`submit` gives events their sequence and queues them under a lock, so that sequence order is submit order; the
-writer thread takes all that is queued, stamps it, does one write and one fdatasync, and wakes the waiters.
-Nothing is acknowledged before. After any error of the disk every waiter fails, the journal
-takes nothing more and the process is to stop: a second fsync may succeed over lost pages.
+`submit` stamps events and queues their lines under a lock, so that sequence order is submit order; the writer
+thread takes all that is queued, does one write and one fdatasync, and wakes the waiters. It runs hardly any
+Python, so that the callers' work and the disk's go on at once. Nothing is acknowledged before. After any error of
+the disk every waiter fails, the journal takes nothing more and the process is to stop: a second fsync may
+succeed over lost pages.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from ledger.disk import REAL, Disk, write_all
 from ledger.errors import WriteFailed
 from ledger.home import Home
 from ledger.manifest import Position
-from ledger.stamping import stamped_group
+from ledger.stamping import Chain, moment_of
+
+MOMENT_S = 0.001  # events submitted within so long of each other, and written together, have one recorded_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,11 @@ class Limits:
 class _Group:
     """The events of one write, and who waits for it."""
 
-    __slots__ = ("bodies", "error", "event", "futures", "is_done")
+    __slots__ = ("end", "error", "event", "futures", "is_done", "parts")
 
     def __init__(self) -> None:
-        self.bodies: list[bytes] = []
+        self.parts: list[bytes] = []  # of lines, two each
+        self.end = Position(0, b"")
         self.is_done = False
         self.error: str | None = None
         self.event: threading.Event | None = None
@@ -134,10 +138,14 @@ class Journal:
         Shapes: without a thread of its own, whoever made the journal calls `turn`. Errors: OSError.
         """
         self._home, self._disk, self._limits, self._clock = home, disk, limits or Limits(), clock
-        self._source, self._sequence, self._durable = source, position.sequence, position
+        self._chain, self._durable = Chain(source, position), position
+        self._moment, self._moment_until = b"", 0.0
         self._on_full, self._on_failure = on_full, on_failure
         self._lock = threading.Lock()
-        self._wakeup = threading.Condition(self._lock)  # of the writer thread, and of nobody else
+        self._bell = (
+            threading.Lock()
+        )  # held; released once to wake the writer thread, which is what a Condition does slower
+        self._bell.acquire()
         self._moved = threading.Condition(self._lock)
         self._group = _Group()
         self._error: str | None = None
@@ -151,7 +159,7 @@ class Journal:
     @property
     def sequence(self) -> int:
         """Of the last submitted event, durable or not."""
-        return self._sequence
+        return self._chain.sequence
 
     @property
     def durable(self) -> Position:
@@ -161,7 +169,7 @@ class Journal:
     @property
     def backlog(self) -> int:
         """How many events wait for the next write; whoever takes requests refuses them when it grows."""
-        return len(self._group.bodies)
+        return len(self._group.parts) // 2
 
     def submit(self, bodies: Sequence[bytes]) -> Pending:
         """Give encoded events their place and queue them, next to each other, in this order.
@@ -171,21 +179,23 @@ class Journal:
         with self._lock:
             if self._error is not None:
                 raise WriteFailed(self.path, self._error)
-            # Nothing to wait for when nothing is submitted.
-            group, first = self._group if bodies else _DONE, self._sequence + 1
-            group.bodies.extend(bodies)
-            self._sequence += len(bodies)
+            chain, group = self._chain, self._group
+            first = chain.sequence + 1
+            if not bodies:
+                return Pending(self, _DONE, first, first - 1)  # nothing to wait for
+            now = time.monotonic()
+            if now >= self._moment_until or not group.parts:
+                self._moment, self._moment_until = moment_of(self._clock()), now + MOMENT_S
+            chain.stamp(bodies, self._moment, group.parts)
             if self._is_asleep:
-                self._is_asleep = False
-                self._wakeup.notify()
-        return Pending(self, group, first, first + len(bodies) - 1)
+                self._ring()
+            return Pending(self, group, first, chain.sequence)
 
     def offer(self, number: int) -> None:
         """Say that the next file is there, empty and listed in the published catalog; the writer moves when it is time."""
         with self._lock:
             self._offered = number
-            self._is_asleep = False
-            self._wakeup.notify()
+            self._ring()
 
     def leave(self, timeout: float) -> int:
         """Wait until the events submitted so far lie in files the writer has left; returns the last such file's number.
@@ -194,11 +204,10 @@ class Journal:
         """
         with self._lock:
             number = self._number
-            if self._sequence == self._before:
+            if self._chain.sequence == self._before:
                 return number - 1
             self._is_to_leave = True
-            self._is_asleep = False
-            self._wakeup.notify()
+            self._ring()
             if not self._moved.wait_for(lambda: self._number > number or self._error is not None, timeout):
                 raise WriteFailed(self.path, f"no next journal file was ready after {timeout:.0f} seconds")
             if self._error is not None:
@@ -209,7 +218,7 @@ class Journal:
         """Write what is queued, stop the thread, close the file; waiters are woken as ever."""
         with self._lock:
             self._is_closing = True
-            self._wakeup.notify()
+            self._ring()
         if self._thread is not None:
             self._thread.join()
         with self._lock:
@@ -230,7 +239,7 @@ class Journal:
             if group is None:
                 self._disk.close(self._handle)
                 return False
-            if group.bodies:
+            if group.parts:
                 self._write(group)
             if self._is_full():
                 self._move()
@@ -240,26 +249,39 @@ class Journal:
         return True
 
     def _write(self, group: _Group) -> None:
-        lines, end = stamped_group(group.bodies, source=self._source, recorded_at=self._clock(), after=self._durable)
+        lines = b"".join(group.parts)
         write_all(self._disk, self._handle, lines)
         self._disk.sync(self._handle)
-        self._durable = end
+        self._durable = group.end
         self._started = self._started or time.monotonic()
         self._release(group, None)
 
     def _next_group(self) -> _Group | None:
         """What is queued, as soon as something is; an empty group when the file's time is up; None at the end."""
-        with self._lock:
-            while not self._group.bodies:
+        while True:
+            with self._lock:
+                if self._group.parts:
+                    group, self._group = self._group, _Group()
+                    group.end = self._chain.position
+                    return group
                 if self._is_closing:
                     return None
                 if self._is_full():
                     return _Group()
                 self._is_asleep = True
-                self._wakeup.wait(self._seconds_left())
-                self._is_asleep = False
-            group, self._group = self._group, _Group()
-            return group
+                seconds = self._seconds_left()
+            if not self._bell.acquire(timeout=-1 if seconds is None else seconds):
+                with self._lock:
+                    if self._is_asleep:
+                        self._is_asleep = False
+                    else:
+                        self._bell.acquire()  # it rang just now
+
+    def _ring(self) -> None:
+        """Wake the writer thread, if it sleeps; the lock is held."""
+        if self._is_asleep:
+            self._is_asleep = False
+            self._bell.release()
 
     def _seconds_left(self) -> float | None:
         if self._offered is None or self._durable.sequence == self._before:

@@ -7,7 +7,7 @@ import errno
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from ledger.disk import REAL, RealDisk, write_all
 from ledger.errors import WriteFailed
 from ledger.events import CallReserved
 from ledger.home import Home
-from ledger.journal import Journal, Limits
+from ledger.journal import MOMENT_S, Journal, Limits
 from ledger.manifest import Position
 from ledger.recovery import new_file
 from ledger.stamping import stamped_group
@@ -137,6 +137,24 @@ def test_those_who_come_during_a_sync_share_the_next_one(home: Home, journal: Jo
 
     assert (disk.writes, disk.syncs) == (2, 2)
     assert len(lines(home)) == 51
+
+
+def test_events_that_wait_for_one_write_keep_the_moment_they_were_submitted_at(home: Home, disk: WatchedDisk) -> None:
+    moments = [NOW, NOW + timedelta(seconds=1), NOW + timedelta(seconds=2)]
+    clock = iter(moments)
+    journal = Journal(home, source=SOURCE, position=BEGIN, number=0, clock=lambda: next(clock), disk=disk)
+    disk.gate.clear()
+    journal.submit([body(1)])
+    while journal.backlog:
+        time.sleep(0.001)
+    journal.submit([body(2)])
+    time.sleep(2 * MOMENT_S)
+    journal.submit([body(3)])
+    disk.gate.set()
+    journal.close()
+
+    assert disk.syncs == 2
+    assert [codec.decode(line).recorded_at for line in lines(home)] == moments
 
 
 def test_a_write_that_takes_a_few_bytes_is_continued(home: Home, journal: Journal, disk: WatchedDisk) -> None:
