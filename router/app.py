@@ -92,6 +92,7 @@ class Service:
     app: web.Application
     gateway: Gateway
     cache: Cache
+    routes: tuple[Route, ...]
 
     async def drain(self, deadline_s: float) -> int:
         """Take no more calls and wait for those in flight; the rest is cancelled and settles. Returns how many that was."""
@@ -198,7 +199,7 @@ def build(
     )
     admin = Admin(submit=ledger.submit, seal=seal, now=now, new_id=new_id)
     door = Door(KeyRing(pepper, admin_token, ledger.state.keys), new_id=new_id, on_fatal=on_fatal)
-    routes = [*_routes(gateway, feedback, views, admin), *more]
+    routes = (*_routes(gateway, feedback, views, admin), *more)
     app = door.build(routes, max_body_bytes=config.server.max_body_bytes)
 
     async def pool(_: web.Application) -> AsyncIterator[None]:
@@ -210,7 +211,7 @@ def build(
                 await store.close()
 
     app.cleanup_ctx.append(pool)
-    return Service(app=app, gateway=gateway, cache=cache)
+    return Service(app=app, gateway=gateway, cache=cache, routes=routes)
 
 
 def _routes(gateway: Gateway, feedback: Feedback, views: Views, admin: Admin) -> tuple[Route, ...]:

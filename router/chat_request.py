@@ -19,6 +19,7 @@ AUTO = "auto"  # the model name that means: classify and route
 NAME_CHARACTERS = 256  # of a model or ticket id; what an event can hold
 OUTPUT_TOKENS_AT_MOST = 10_000_000
 CHOICES_AT_MOST = 128
+FIELDS_AT_MOST = 256  # OpenAI's contract has some forty
 _KEY_BYTES = 24  # a key of a request with its marks
 
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
@@ -107,11 +108,14 @@ def read_fields(body: bytes) -> dict[str, Raw]:
     try:
         if not body.isascii():
             body.decode()
-        return _FIELDS.decode(body)
+        fields = _FIELDS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as refused:
         raise BadRequest(f"The body is not a JSON object: {_place(refused)}.") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply.") from None
+    if len(fields) > FIELDS_AT_MOST:
+        raise BadRequest(f"The body has {len(fields)} fields; {FIELDS_AT_MOST} are taken.")
+    return fields
 
 
 def last_user_text(fields: dict[str, Raw]) -> str:

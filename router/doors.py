@@ -6,12 +6,14 @@ become OpenAI's error object, each answer gets its request id, and a ledger that
 
 from __future__ import annotations
 
+import asyncio
+import re
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from msgspec import Struct
 
 from ledger.errors import Conflict, InvalidInput, NotFound, WriteFailed
@@ -21,6 +23,7 @@ from router.errors import (
     HttpError,
     NotYours,
     Overloaded,
+    SlowBody,
     TooLarge,
     WrongMethod,
     WrongRole,
@@ -31,6 +34,9 @@ from router.keys import Identity, KeyRing
 JSON = "application/json"
 PUBLIC = ("public",)
 CLIENT_LEFT = 499  # nginx's number for it
+BODY_S = 30.0  # for a body to come whole; it is waited for by nobody who holds anything
+# A name or an address and a port, as RFC 9112 has it. No path and no query: nothing may read another place out of it.
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 ROLES = ("app", "agent", "client", "admin")
 _log = structlog.stdlib.get_logger()
 
@@ -96,17 +102,24 @@ class Door:
         app.router.add_route(nowhere.method, nowhere.path, self._guarded(nowhere, max_body_bytes))
         return app
 
+    def _identity(self, request: web.Request, roles: tuple[str, ...]) -> Identity:
+        """Who asks, with one key of a role that opens this. Errors: BadKey, WrongRole."""
+        said = request.headers.getall(hdrs.AUTHORIZATION, ())
+        identity = self._keys.identify(said[0] if len(said) == 1 else None)
+        if identity.role not in roles:
+            raise WrongRole(identity.role, roles)
+        return identity
+
     def _guarded(self, route: Route, max_body_bytes: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         is_public, roles, handler = route.roles == PUBLIC, route.roles, route.handler
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             request_id = self._new_id()
             try:
-                identity = None
-                if not is_public:
-                    identity = self._keys.identify(request.headers.get(hdrs.AUTHORIZATION))
-                    if identity.role not in roles:
-                        raise WrongRole(identity.role, roles)
+                _check_place(request)
+                identity = None if is_public else self._identity(request, roles)
+                if not is_public and not request.content.is_eof():
+                    await _whole_body(request)
                 response = await handler(request, Visit(request_id, identity))
             except HttpError as refused:
                 response = _refusal(refused)
@@ -133,6 +146,27 @@ class Door:
             return response
 
         return guarded
+
+
+def _check_place(request: web.Request) -> None:
+    """A request for this server and a path of it, whatever else its first lines say. Errors: BadRequest.
+
+    Roles hang on the route that was found, so an odd place opens nothing; behind a proxy it could be read in two ways.
+    """
+    if not request.raw_path.startswith("/"):
+        raise BadRequest("Ask for a path, like /v1/models; this is no proxy.")
+    host = request.headers.get(hdrs.HOST)
+    if _HOST.fullmatch(host or "") is None and (host is not None or request.version >= HttpVersion11):
+        raise BadRequest("The Host header must be one name or address, with or without a port.", param="Host")
+
+
+async def _whole_body(request: web.Request) -> None:
+    """Read what is still to come; handlers find it kept. Errors: SlowBody."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            await request.read()
+    except TimeoutError:
+        raise SlowBody(BODY_S) from None
 
 
 def answer(body: bytes, *, status: int = 200) -> web.Response:

@@ -11,6 +11,7 @@ HttpError
 ├── Clash               409  against what the ledger already holds
 ├── KeyReused           409  an Idempotency-Key that came with another request
 ├── KeyUnfinished       409  one whose call may have been billed, and whose answer is lost
+├── SlowBody            408  a body that does not come
 ├── TooLarge            413
 ├── QuotaSpent          429  the budget; a client must not try again
 ├── Overloaded          503  too many calls at once, or a drain
@@ -153,6 +154,18 @@ class KeyUnfinished(HttpError):
             param="Idempotency-Key",
             code="idempotency_key_unfinished",
             headers={"x-should-retry": "false"},
+        )
+
+
+class SlowBody(HttpError):
+    """A body that does not come. Units: seconds."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(
+            408,
+            f"The body did not come within {limit_s:g} s. Send the request again, whole.",
+            code="request_timeout",
+            headers={"Connection": "close"},
         )
 
 

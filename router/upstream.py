@@ -22,6 +22,7 @@ from router.config import Provider
 # Bytes of an SSE stream or a long reply that are read at a time before the socket is paused.
 READ_BUFFER_BYTES = 2**17
 LAST_CHUNK_S = 0.1
+HEADER_CHARACTERS = 256  # of a header that is passed on; a time or a count has some twenty
 _ANSWERED = ("x-ratelimit-", "openai-processing-ms", "retry-after")  # headers passed on to the client
 
 
@@ -86,9 +87,16 @@ class Answer:
         self._response.release()
 
     def passed_on(self) -> dict[str, str]:
-        """The headers a client should see, like retry-after and the rate limits."""
+        """The headers a client should see, like retry-after and the rate limits; none that no header of ours may hold."""
         lowered = ((name.lower(), value) for name, value in self.headers.items())
-        return {name: value for name, value in lowered if name.startswith(_ANSWERED)}
+        return {
+            name: value
+            for name, value in lowered
+            if name.startswith(_ANSWERED)
+            and len(value) <= HEADER_CHARACTERS
+            and value.isascii()
+            and value.isprintable()
+        }
 
 
 class Upstream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,9 +19,11 @@ from ledger import events as e
 from ledger.errors import WriteFailed
 from ledger.home import Home, create, key_hash
 from ledger.prices import Price, moment_of, price_id, rates
+from ledger.projections import State
 from ledger.store import Ledger
 from router.app import Service, build, listening
 from router.config import Config, read, terms_of
+from router.doors import Route
 from router.drafts import drafts_of
 from router.simulator import create_app
 from router.simulator_config import SimulatorConfig
@@ -154,8 +156,9 @@ async def served(
     caps: dict[str, str] | None = None,
     private: bool = False,
     provider_key: str | None = "provider-secret",
+    routes: Callable[[Path, State], Sequence[Route]] = lambda _, __: (),
 ) -> AsyncIterator[Served]:
-    """The gateway on a free port over a real ledger, with short waits. `settings` are more lines of TOML."""
+    """The gateway on a free port over a real ledger, with short waits. `settings` are more lines of TOML, `routes` other rooms'."""
     home = create(path / "home", "")
     config = configured(provider_url, settings)
     standings = Standings(terms_of(config))
@@ -174,6 +177,7 @@ async def served(
             texts=drafts_of(home, config),
             chance=lambda: 0.5,
             content=home.content,
+            more=routes(home.path, ledger.state),
         )
         async with (
             listening(service.app, "127.0.0.1", 0) as url,

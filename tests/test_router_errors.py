@@ -34,6 +34,7 @@ CASES: tuple[tuple[HttpError, int, str | None], ...] = (
     (errors.Clash("No."), 409, "conflict"),
     (errors.KeyReused(), 409, "idempotency_key_reused"),
     (errors.KeyUnfinished("c"), 409, "idempotency_key_unfinished"),
+    (errors.SlowBody(30), 408, "request_timeout"),
     (errors.TooLarge(10), 413, "request_too_large"),
     (errors.QuotaSpent(SPENT, own_settled="1", own_held="2"), 429, "insufficient_quota"),
     (errors.Overloaded("Full."), 503, "overloaded"),
