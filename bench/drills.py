@@ -127,12 +127,12 @@ def _kill_round(path: Path, keys: Prepared, upstream: str, told: Told, *, number
         running.stop()
     checked = verify(keys.home)
     found.wrong += [str(finding) for finding in checked.findings]
-    found.wrong += told.odd + _lost_or_doubled(told, events) + _above_cap(events)
-    billed = _billed(path / "provider.jsonl")
-    found.wrong += _billed_without_hold(billed, events)
+    found.wrong += told.odd + lost_or_doubled(told, events) + _above_cap(events)
+    paid = billed(path / "provider.jsonl")
+    found.wrong += billed_without_hold(paid, events)
     orphaned = {CallKey(event.subject, event.attempt) for event in events if isinstance(event, e.CallOrphaned)}
     found.calls, found.edits, found.refused = len(told.calls), len(told.edits), told.refused
-    found.orphans, found.billed_orphans = len(orphaned), len(orphaned & set(billed))
+    found.orphans, found.billed_orphans = len(orphaned), len(orphaned & set(paid))
     found.events, found.segments = len(events), checked.segments
     hanging = sum(isinstance(event, e.CallOrphaned) and event.ticket_id == f"H-{seed}-0" for event in events)
     if hanging != 1:
@@ -143,7 +143,11 @@ def _kill_round(path: Path, keys: Prepared, upstream: str, told: Told, *, number
 def _give_room(home: Home, more_usd: Decimal) -> None:
     """A hard cap a little above what is committed, set beside the running service as a command sets it."""
     account = _folded(read_all(home)).account("client", CLIENT, f"{datetime.now(UTC):%Y-%m}", ZONE)
-    cap = account.settled + account.held + account.orphaned + more_usd
+    give_cap(home, account.settled + account.held + account.orphaned + more_usd)
+
+
+def give_cap(home: Home, cap: Decimal) -> None:
+    """A hard cap of the client, set beside the running service as a command sets it."""
     post_events(home, [admin.budget_set(stamp(), CLIENT, text(cap), hard=True, valid_from="2025-01-01")])
 
 
@@ -169,7 +173,7 @@ def _folded(events: Iterable[e.Event]) -> State:
     return state
 
 
-def _lost_or_doubled(told: Told, events: list[e.Event]) -> list[str]:
+def lost_or_doubled(told: Told, events: list[e.Event]) -> list[str]:
     """Every acknowledged event is there once, at the cost that was told."""
     wrong = []
     ids = Counter(event.id for event in events)
@@ -213,17 +217,19 @@ def _wrong_status(said: subprocess.CompletedProcess[str], events: list[e.Event])
     return wrong + ([f"status shows {len(status['holds'])} open holds after a restart"] if status["holds"] else [])
 
 
-def _billed(log: Path) -> list[CallKey]:
+def billed(log: Path) -> list[CallKey]:
+    """Every request in the provider's own books."""
     requests = [json.loads(line)["request_id"].rpartition(".") for line in log.read_text(encoding="utf-8").splitlines()]
     return [CallKey(call_id, int(attempt)) for call_id, _, attempt in requests]
 
 
-def _billed_without_hold(billed: list[CallKey], events: list[e.Event]) -> list[str]:
+def billed_without_hold(paid: list[CallKey], events: list[e.Event]) -> list[str]:
+    """The provider billed only what was held for, and each request once."""
     held = {CallKey(event.subject, event.attempt) for event in events if isinstance(event, e.CallReserved)}
     voided = {CallKey(event.subject, event.attempt) for event in events if isinstance(event, e.CallVoided)}
-    wrong = [f"{key.call_id}.{key.attempt} is billed and was never held for" for key in billed if key not in held]
-    wrong += [f"{key.call_id}.{key.attempt} is billed and voided" for key in billed if key in voided]
-    return wrong + ([] if len(set(billed)) == len(billed) else ["a request is billed twice"])
+    wrong = [f"{key.call_id}.{key.attempt} is billed and was never held for" for key in paid if key not in held]
+    wrong += [f"{key.call_id}.{key.attempt} is billed and voided" for key in paid if key in voided]
+    return wrong + ([] if len(set(paid)) == len(paid) else ["a request is billed twice"])
 
 
 def _above_cap(events: list[e.Event]) -> list[str]:
