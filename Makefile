@@ -32,8 +32,9 @@ bench-peers:  ## the engines bench-queries measures against, in an environment o
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers.txt
 
-drill: setup  ## the long fault drills: 20 kills under load, 20 seals beside a reader
+drill: setup  ## the long fault drills: kills under load, seals beside a reader, gateways that share a budget
 	$(BIN)/python -m bench.drills
+	$(BIN)/python -m bench.fleet_drill
 
 drill-kills: setup  ## 500 kills of the whole service under load, in 25 homes; about an hour
 	$(BIN)/python -m bench.drills --rounds 500 --seals 0 --seed 101

@@ -82,7 +82,7 @@ class HoldLine:
         if len(line) == 1:
             turn.set()  # nobody before us; room may have come free since the first try
         try:
-            return await self._try_until(deadline, turn, hold, smaller)
+            return await self._try_until(deadline, turn, lambda: line[0] is turn, hold, smaller)
         finally:
             line.remove(turn)
             if line:
@@ -90,7 +90,9 @@ class HoldLine:
             else:
                 del self._lines[client]
 
-    async def _try_until(self, deadline: float, turn: asyncio.Event, hold: CallReserved, smaller: Smaller) -> Taken:
+    async def _try_until(
+        self, deadline: float, turn: asyncio.Event, is_first: Callable[[], bool], hold: CallReserved, smaller: Smaller
+    ) -> Taken:
         loop = asyncio.get_running_loop()
         while True:
             until = deadline if self._shared is None else min(deadline, loop.time() + LOOK_AGAIN_S)
@@ -98,6 +100,8 @@ class HoldLine:
                 async with asyncio.timeout_at(until):
                     await turn.wait()
             is_last = loop.time() >= deadline  # one more try, for the figures the refusal states
+            if not (is_last or turn.is_set() or is_first()):
+                continue
             turn.clear()
             try:
                 return await self._take(hold, smaller)

@@ -20,6 +20,7 @@ from ledger.events import CallRefused, CallReserved, CallSettled
 from ledger.money import text
 from ledger.projections import State, apply
 from router.config import Budget
+from router.holds import LOOK_AGAIN_S, HoldLine
 from router.shared_budget import BudgetOutOfReach, SharedBudget
 from tests.real_redis import redis_server
 from tests.served_home import Served, completion, http, scripted, simulated
@@ -368,3 +369,37 @@ async def test_one_that_leaves_while_it_asks_holds_nothing() -> None:
             await asyncio.wait([leaving])
             await home.reserve(voice, hold("c", "9"))
             assert set(home.state.holds) == {("a", 1), ("c", 1)}
+
+
+@pytest.mark.anyio
+async def test_calls_that_wait_for_other_gateways_are_served_in_the_order_they_came() -> None:
+    """The others say nothing when they let go, so the first in line looks again; those behind it do not."""
+    with redis_server() as (_, url):
+        one, two = Gateway("one"), Gateway("two")
+        async with (
+            connected(url) as a,
+            connected(url) as b,
+            one.voice(a, "t1") as first,
+            two.voice(b, "t2") as second,
+        ):
+            theirs = hold("theirs", "9")
+            await two.reserve(second, theirs)
+            done: list[str] = []
+
+            def submit(made: CallReserved) -> asyncio.Future[None]:
+                apply(one.state, made)
+                done.append(made.subject)
+                durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                durable.set_result(None)
+                return durable
+
+            line = HoldLine(submit, wait_s=20, shared=first)
+            large = asyncio.create_task(line.reserve(hold("large", "3")))
+            await asyncio.sleep(0.05)
+            small = asyncio.create_task(line.reserve(hold("small", "1")))  # would fit at once
+            await asyncio.sleep(3.5 * LOOK_AGAIN_S)
+            assert done == []
+            with second.ending(theirs, Decimal(1)):
+                apply(two.state, ended(theirs, "1"))
+            await asyncio.gather(large, small)
+            assert done == ["large", "small"]
