@@ -4,7 +4,7 @@ HOME_DIR ?= demo-home
 MONTH ?= 2025-10
 BIN := .venv/bin
 
-.PHONY: setup demo test lint drill-ledger bench-peers bench-queries bench-ledger bench-gateway bench-router bench-reports drill drill-kills drill-live lock clean
+.PHONY: setup demo test lint drill-ledger bench-peers bench-queries bench-ledger bench-gateway bench-router bench-reports drill drill-gateway drill-kills drill-live lock clean
 
 setup: .venv/installed
 
@@ -46,6 +46,9 @@ drill-live: setup  ## 1,000 seals and compactions beside analysts with two DuckD
 	done
 	$(BIN)/python -m bench.drills --rounds 0 --seals 1000 --queries 5000 --at-once 1 --pause 0.2 --rotate-events 10 \
 	  --reader build/duckdb-1.5.6/bin/python --reader build/duckdb-2.0.0/bin/python
+
+drill-gateway: setup  ## races, disconnects, failures, cut streams, 100,000 calls against the bill, overload; about an hour
+	$(BIN)/python -m bench.gateway_drills
 
 drill-ledger: setup  ## a million power cuts, 10,000 kills, every failing system call; about an hour
 	$(BIN)/python -m bench.ledger_drills
