@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
@@ -20,11 +21,13 @@ import duckdb
 
 from ledger import comments, rows, tail
 from ledger.disk import REAL, TEMPORARY, Disk, adopt, discard, write_all
+from ledger.disk import publish as store
 from ledger.errors import LedgerError
 from ledger.home import Home
 from ledger.manifest import Manifest
 
 STORAGE_VERSION = "v1.0.0"
+_SUM = 32  # bytes of a SHA-256, before what it is the sum of
 
 
 class Publish(Protocol):
@@ -68,7 +71,7 @@ def publish(
     lines = [disk.local(tail.path_of(home, number)) for number in journals]
     discard(disk, temporary)
     try:
-        shipped = _shipped_views()
+        shipped = _shipped_views(home, disk)
         handle = disk.create(temporary)
         try:
             write_all(disk, handle, shipped)
@@ -80,16 +83,35 @@ def publish(
     adopt(disk, temporary, home.catalog)
 
 
-@cache
-def _shipped_views() -> bytes:
+def _shipped_views(home: Home, disk: Disk) -> bytes:
     """A catalog with every text of ledger/views over an `events` without files, which each publish begins with.
 
-    The views refer to `events` several times and binding it opens every segment, so they are bound once a
-    process and without any; the real one, put in its place, has the same columns.
+    The views refer to `events` several times and binding it opens every segment, so they are bound without any; the
+    real one, put in its place, has the same columns. The file is kept in the home under the sum of what it was
+    made from, since a service's start would wait for its making.
     """
+    texts = (events_view((), ()), *(text for _, text in view_texts()))
+    made_from = repr((duckdb.__version__, STORAGE_VERSION, texts)).encode()
+    kept = _kept(home, disk)
+    if kept is not None and kept[:_SUM] == sha256(made_from + kept[_SUM:]).digest():
+        return kept[_SUM:]
+    made = _bound(texts)
+    store(disk, home.views, sha256(made_from + made).digest() + made)
+    return made
+
+
+def _kept(home: Home, disk: Disk) -> bytes | None:
+    try:
+        return disk.read(home.views)
+    except FileNotFoundError:
+        return None
+
+
+@cache
+def _bound(texts: tuple[str, ...]) -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "views.duckdb"
-        _execute(path, (events_view((), ()), *(text for _, text in view_texts())))
+        _execute(path, texts)
         return path.read_bytes()
 
 

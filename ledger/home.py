@@ -55,6 +55,11 @@ class Home:
         return self.path / "ledger.duckdb"
 
     @property
+    def views(self) -> Path:
+        """The derived beginning of every catalog: the shipped views, bound once."""
+        return self.path / "views.bin"
+
+    @property
     def snapshot(self) -> Path:
         """The derived state of all folds at the last seal."""
         return self.path / "snapshot.json"

@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ledger import rows
 from ledger.codec import COLUMNS, WRITTEN
 from ledger.errors import Damage
 from ledger.events import Event
 from ledger.money import PLACES
+
+if TYPE_CHECKING:  # a service's start waits for the child's first publish, which reads nothing back
+    import pyarrow as pa
 
 ROW_GROUP_ROWS = 122_880
 BATCH_ROWS = 8_192
@@ -62,6 +62,9 @@ def read(path: Path) -> Iterator[Event]:
 
     The caller has checked the file's SHA-256. Errors: Damage for a file pyarrow cannot read or a type it does not know.
     """
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
@@ -98,6 +101,8 @@ _KEYS = tuple((column.key, column.name) for column in COLUMNS)
 
 def _values(column: pa.Array) -> list[Any] | None:
     """A column as the values events carry; None when every row is null."""
+    import pyarrow as pa  # noqa: PLC0415
+
     if column.null_count == len(column):
         return None
     kind = column.type
@@ -120,6 +125,9 @@ def _each(column: pa.Array, convert: Callable[[Any], Any]) -> list[Any]:
 
 def _unscaled(column: pa.Array) -> pa.Array:
     """A decimal column's whole numbers, without a Decimal per value: 18 digits fit in the low half of 128 bits."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
     low = pa.Array.from_buffers(pa.int64(), 2 * (column.offset + len(column)), [None, column.buffers()[1]])
     every_second = pa.array(range(2 * column.offset, 2 * (column.offset + len(column)), 2), pa.int64())
     return pc.if_else(column.is_valid(), low.take(every_second), pa.scalar(None, pa.int64()))

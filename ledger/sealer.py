@@ -154,11 +154,18 @@ class Child:
 
 
 def hook(name: str | None) -> Any:
-    """The function that `module:function` names, to be called at each seal; see segments.OnSealed."""
+    """The function that `module:function` names, to be called at each seal; see segments.OnSealed.
+
+    It is loaded at the first seal: a start waits for the child's first publish, which needs nothing of it.
+    """
     if name is None:
         return None
     module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+
+    def call(*given: object) -> None:
+        getattr(importlib.import_module(module), function)(*given)
+
+    return call
 
 
 def main() -> None:
