@@ -157,10 +157,10 @@ async def _serve_proxy(upstream: str, *, is_gate: bool) -> None:
 def _serve_ours(home: Path) -> None:
     """The real service, with its real entry."""
     from ledger.home import existing  # noqa: PLC0415 (the other servers must not pay for it)
-    from router import app, config  # noqa: PLC0415
+    from router import config, serving  # noqa: PLC0415
 
     kept = existing(home)
-    app.run(kept, config.load(kept.config, os.environ), os.environ)
+    serving.run(kept, config.load(kept.config, os.environ), os.environ)
 
 
 def made_home(path: Path, upstream: str) -> str:

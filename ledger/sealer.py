@@ -179,7 +179,6 @@ def main() -> None:
     asked = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then closes the pipe
     _die_with(asked.parent)
-    os.nice(NICENESS)
     from ledger.upkeep import Tools, work  # noqa: PLC0415 - DuckDB, once the parent knows that this child is there
 
     home, tools = Home(asked.home), Tools(on_sealed=hook(asked.on_sealed))
@@ -188,6 +187,8 @@ def main() -> None:
         answer = work(home, command, tools, now=datetime.now(UTC))
         sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
         sys.stdout.buffer.flush()
+        if os.getpriority(os.PRIO_PROCESS, 0) < NICENESS:  # not before the first answer, for which the service waits
+            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
 
 
 def _die_with(parent: int) -> None:

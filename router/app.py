@@ -1,20 +1,17 @@
 """The service put together: routes with their roles, the provider's connection pool, jobs, and an orderly end.
 
-`build` makes the application out of parts that tests can replace; `run` is the whole process of `halfpenny serve`:
-home, ledger, loop, port, signals. A stop turns /readyz red at once, refuses new calls, lets those in flight end, and
-cancels what is left after the deadline; a cancelled call is settled at its hold. A ledger that cannot write ends the
-process at once, since nothing may be acknowledged any more.
+`build` makes the application out of parts that tests can replace; `serve` runs it; the process is serving.py's. A stop
+turns /readyz red at once, refuses new calls, lets those in flight end, and cancels what is left after the deadline; a
+cancelled call is settled at its hold.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,30 +23,22 @@ from aiohttp import web
 
 from ledger.errors import HomeError, WriteFailed
 from ledger.events import Event
-from ledger.home import Home
-from ledger.journal import Limits
 from ledger.projections import State
-from ledger.store import Ledger
-from router import standing_home
 from router.admin import Admin, Seal
 from router.budget_watch import BudgetWatch
 from router.cache import Cache
 from router.calls import Calls
-from router.config import Config, terms_of
+from router.config import Config
 from router.doors import PUBLIC, Door, Route
-from router.drafts import drafts_of
 from router.feedback import Feedback, Texts
 from router.gateway import Gateway
 from router.idempotency import Once
-from router.jobs import Job, end_at_once, scheduled
+from router.jobs import JOBS_AFTER_S, Job, scheduled
 from router.keys import KeyRing
-from router.logs import log_as_json
 from router.reply_store import SqliteStore
 from router.shared_budget import shared_budget
 from router.shared_replies import shared_store
-from router.shifts import ShiftWatch
-from router.standing import Standings, refuse_troubled
-from router.standing_home import Follower
+from router.standing import Standings
 from router.upstream import Upstream
 from router.views import Views
 
@@ -265,11 +254,12 @@ async def serve(
     config: Config,
     *,
     on_ready: Callable[[str], None],
-    jobs: Sequence[Job] = (),
+    jobs: Callable[[], Sequence[Job]] = tuple,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Listen until told to stop, by SIGTERM, SIGINT or `stop`; a second signal cuts the drain short.
 
+    Shapes: `jobs` is called a moment after the first calls can come, since jobs load a good deal.
     Errors: CannotListen.
     """
     stopping, hurry = stop or asyncio.Event(), asyncio.Event()
@@ -277,8 +267,11 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stopping.is_set() else stopping.set())
     async with listening(service.app, config.server.host, config.server.port) as url:
-        with scheduled(jobs):
-            on_ready(url)
+        on_ready(url)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(JOBS_AFTER_S):
+                await stopping.wait()
+        with scheduled(() if stopping.is_set() else jobs()):
             await stopping.wait()
         drain = asyncio.create_task(service.drain(config.server.drain_s))
         hurried = asyncio.create_task(hurry.wait())
@@ -287,81 +280,6 @@ async def serve(
         if not drain.done():
             drain.cancel()
             await service.drain(0)
-
-
-def run(
-    home: Home,
-    config: Config,
-    environment: Mapping[str, str],
-    *,
-    more: Callable[[Ledger], Sequence[Route]] = lambda _: (),
-    jobs: Callable[[Ledger], Sequence[Job]] = lambda _: (),
-) -> int:
-    """The whole process of `halfpenny serve`, until it is told to stop; prints its URL on stderr once it answers.
-
-    Shapes: `more` and `jobs` are what other rooms add, made over the open ledger. Returns the exit code.
-    Errors: HomeError (in use, not writable, address taken), Damage; nothing was served.
-    """
-    log_as_json(config.server.log_level)
-    pepper, admin_token = home.pepper(), home.admin_token()
-    terms = terms_of(config)
-    kept = standing_home.load(home, terms)
-    standings = kept or Standings(terms)
-    follower = Follower(standings)
-    ledger = Ledger.open(
-        home.path,
-        clock=now_utc,
-        is_service=True,
-        limits=Limits(events=config.journal.rotate_events, seconds=config.journal.rotate_seconds),
-        on_failure=end_at_once,
-        on_trouble=_sealing_trouble,
-        folds=(follower,),
-        on_sealed=standing_home.ON_SEALED,
-    )
-    watch = ShiftWatch(standings, ledger.submit, new_id)
-    try:
-        refuse_troubled(standings)
-        if kept is None:
-            standing_home.store(home, standings)  # under these terms the sealing process goes on from it
-        service = build(
-            ledger,
-            config,
-            standings=standings,
-            pepper=pepper,
-            admin_token=admin_token,
-            provider_key=environment.get(config.provider.key_env),
-            on_fatal=end_at_once,
-            seal=lambda: _seal(ledger),
-            content=home.content,
-            more=more(ledger),
-            texts=drafts_of(home, config),
-        )
-
-        def on_ready(url: str) -> None:
-            # An event is told of only once it is folded, so what follows from it comes in the loop's next round.
-            loop = asyncio.get_running_loop()
-            follower.after = lambda event: loop.call_soon(watch.look) if watch.note(event) else None
-            ledger.announce(url)
-            print(f"Halfpenny listens on {url}", file=sys.stderr, flush=True)
-
-        # What was loaded to start stays to the end; the collector need not walk over it again and again.
-        gc.freeze()
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(serve(service, config, on_ready=on_ready, jobs=jobs(ledger)))
-    finally:
-        ledger.close()
-    return 0
-
-
-async def _seal(ledger: Ledger) -> int:
-    """Seal in a thread, since it waits for a child process; returns up to which sequence."""
-    position = ledger.state.position
-    await asyncio.to_thread(ledger.seal)
-    return position
-
-
-def _sealing_trouble(why: str) -> None:
-    _log.error("not_sealed", why=why)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -88,8 +88,8 @@ def run_service(
     routes: Callable[[Ledger], Sequence[Route]] | None = None,
 ) -> int:
     """The whole service; returns its exit code. Errors: HomeError, BadConfig, Damage."""
-    from router.app import run  # noqa: PLC0415
     from router.config import load  # noqa: PLC0415
+    from router.serving import run  # noqa: PLC0415
 
     home = existing(path)
     environment = dict(os.environ)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,24 +10,19 @@ from datetime import UTC, datetime
 import structlog
 
 from ledger.errors import WriteFailed
+from router.serving import end_at_once
 
-EXIT_FAILED = 1
+JOBS_AFTER_S = 0.5  # by which the first calls come before what the jobs load
 _log = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something the service does now and then. Units: `every_s` seconds; the first time is at the start."""
+    """Something the service does now and then. Units: `every_s` seconds; the first time is JOBS_AFTER_S after the start."""
 
     name: str
     every_s: float
     run: Callable[[], Awaitable[None]]
-
-
-def end_at_once(failed: WriteFailed) -> None:
-    """End the process: an event is not durable, so nothing more may be acknowledged, not even an orderly goodbye."""
-    print(failed, file=sys.stderr, flush=True)
-    os._exit(EXIT_FAILED)
 
 
 @contextmanager

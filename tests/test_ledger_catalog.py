@@ -237,3 +237,29 @@ def test_a_filter_reaches_the_segments_so_that_only_what_was_asked_for_is_read(t
     assert "Filters:sequence>2" in plan.replace(
         " ", ""
     )  # the scan's own; where nothing is pushed down it says Expression
+
+
+@pytest.mark.parametrize("kept", [b"", b"cut", bytes(40), bytes(32) + b"views of another version"])
+def test_a_beginning_that_was_damaged_or_is_another_versions_is_made_anew(tmp_path: Path, kept: bytes) -> None:
+    home = wrote(tmp_path / "home", range(2))
+    published(home)
+    good = home.views.read_bytes()
+    home.views.write_bytes(kept)
+
+    published(home)
+
+    assert asked(home, "SELECT count(*) FROM events") == [(2,)]
+    assert "daily_spend" in {row[0] for row in asked(home, "SELECT view_name FROM duckdb_views() WHERE NOT internal")}
+    assert home.views.read_bytes() == good
+
+
+def test_a_publish_begins_with_the_kept_views_and_binds_none_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = wrote(tmp_path / "home", range(2))
+    published(home)
+    monkeypatch.setattr(catalog, "_bound", None)
+
+    published(home)
+
+    assert asked(home, "SELECT count(*) FROM events") == [(2,)]

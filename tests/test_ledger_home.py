@@ -54,6 +54,7 @@ def test_the_paths_are_the_contracts(tmp_path: Path) -> None:
         home.reports: "reports",
         home.keys: "keys",
         home.snapshot: "snapshot.json",
+        home.views: "views.bin",
     }
     assert all(path == tmp_path / name for path, name in names.items())
     assert list(tmp_path.iterdir()) == []

@@ -40,10 +40,10 @@ import os, sys
 from pathlib import Path
 from ledger.errors import LedgerError
 from ledger.home import existing
-from router import app, config
+from router import config, serving
 home = existing(Path(sys.argv[1]))
 try:
-    sys.exit(app.run(home, config.load(home.config, os.environ), os.environ))
+    sys.exit(serving.run(home, config.load(home.config, os.environ), os.environ))
 except LedgerError as refused:
     print(refused, file=sys.stderr)
     sys.exit(5)
@@ -262,7 +262,7 @@ async def test_jobs_run_at_the_start_and_one_that_fails_stops_nothing(tmp_path: 
     )
     urls: list[str] = []
     jobs = [Job("fails", 3600, fails), Job("works", 3600, works)]
-    serving = asyncio.create_task(serve(service, config, on_ready=urls.append, jobs=jobs, stop=stop))
+    serving = asyncio.create_task(serve(service, config, on_ready=urls.append, jobs=lambda: jobs, stop=stop))
     await asyncio.wait_for(done.wait(), 5)
     stop.set()
     await asyncio.wait_for(serving, 10)
