@@ -36,6 +36,8 @@ which is report.json (compose, model) -> words (page) and pictures -> html, pdf;
     focus        line items as FOCUS 1.2
     lines        line items as Parquet                        edge: pyarrow
     warehouse    DuckDB, read only, up to one position        edge: duckdb
+    asking       a person's SQL, in a process of its own          edge: child processes
+    confined     a process that can write nothing             edge: the kernel
     month        the queries of one month
     dictionary   schemas/views.md out of the views' comments
     html, pdf    the two templates                            edge: jinja2, typst

@@ -239,9 +239,12 @@ def query(
     as_of: AsOfOption = None,
     form: FormatOption = Format.table,
 ) -> None:
-    """Ask the ledger in SQL, read only, every segment's SHA-256 checked first; also while the service runs."""
+    """Ask the ledger in SQL, every segment's SHA-256 checked first; also while the service runs.
+
+    It runs for at most a minute, in a process of its own that can write nothing.
+    """
     from ledger.prices import moment_of  # noqa: PLC0415
-    from reports.warehouse import asked  # noqa: PLC0415
+    from reports.asking import asked  # noqa: PLC0415
 
     moment = None if as_of is None else moment_of(as_of)
     show(asked(existing(Path(home)).path, sql, moment), form, empty="No rows.")

@@ -4,6 +4,7 @@ LedgerError
 └── ReportError         a report cannot be built (exit 1)
     ├── NotReadable     the catalog names files that are not there (exit 1)
     ├── NoRate          the client's currency has no rate yet (exit 2)
+    ├── QueryFailed     a question in SQL met a ledger that is not whole (exit as there)
     ├── DoesNotRender   the page could not be set (exit 1)
     └── Altered         a built report is not what was built (exit 4)
 """
@@ -24,6 +25,14 @@ class NotReadable(ReportError):
         super().__init__(
             f"The events of {home} cannot be read: {why}. If it was moved, publish its views again: halfpenny rebuild --home {home}."
         )
+
+
+class QueryFailed(ReportError):
+    """A question that was asked rightly and has no answer: what the process that asked said, and its exit code."""
+
+    def __init__(self, said: str, exit_code: int) -> None:
+        super().__init__(said)
+        self.exit_code = exit_code
 
 
 class NoRate(ReportError):

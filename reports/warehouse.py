@@ -62,10 +62,10 @@ class Warehouse:
             self._connection.execute("SET enable_external_access = false")
             self._connection.execute("SET lock_configuration = true")
             found = self._connection.execute(statements[0])
+            names = [column[0] for column in found.description]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
         except duckdb.Error as refused:
             raise InvalidInput(str(refused)) from None
-        names = [column[0] for column in found.description]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
     def position_at(self, moment: datetime) -> int:
         """The sequence of the last event before the first that was recorded after a moment."""
@@ -87,8 +87,8 @@ class Warehouse:
 
 
 @contextmanager
-def opened(home_path: Path) -> Iterator[Warehouse]:
-    """A home's warehouse, `all_events` being all events it holds; closed at the end.
+def opened(home_path: Path, *, spill: bool = True) -> Iterator[Warehouse]:
+    """A home's warehouse, `all_events` being all events it holds; closed at the end. Without `spill` no file is written.
 
     Errors: NotAHome; Damage when a sealed segment is not what the manifest says; NotReadable for a home that was moved.
     """
@@ -98,8 +98,9 @@ def opened(home_path: Path) -> Iterator[Warehouse]:
     check_segments(home)
     check_tail(home)
     # What does not fit into memory is spilled into a directory of its own, mode 0700, and never into the present one.
-    spill = tempfile.TemporaryDirectory(prefix="halfpenny-", ignore_cleanup_errors=True)
-    connection = duckdb.connect(":memory:", config={"memory_limit": MEMORY_LIMIT, "temp_directory": spill.name})
+    place = tempfile.TemporaryDirectory(prefix="halfpenny-", ignore_cleanup_errors=True) if spill else None
+    config = {"memory_limit": MEMORY_LIMIT, "temp_directory": place.name if place else ""}
+    connection = duckdb.connect(":memory:", config=config)
     try:
         connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
         try:
@@ -112,7 +113,8 @@ def opened(home_path: Path) -> Iterator[Warehouse]:
         raise NotReadable(home.path, str(refused).splitlines()[0]) from None
     finally:
         connection.close()
-        spill.cleanup()
+        if place is not None:
+            place.cleanup()
 
 
 def _complete(connection: Any) -> None:
@@ -122,14 +124,13 @@ def _complete(connection: Any) -> None:
     connection.execute(f"CREATE VIEW all_events AS SELECT {', '.join(['*', *later])} FROM ledger.events")  # noqa: S608 -- names of our own columns
 
 
-def asked(home_path: Path, sql: str, as_of: datetime | None = None) -> list[dict[str, Any]]:
-    """The rows of one SELECT that a person typed, over the published views, of now or as known at a moment.
+def asked(home_path: Path, sql: str, as_of: datetime | None = None, *, spill: bool = True) -> list[dict[str, Any]]:
+    """The rows of one SELECT over the published views, of now or as known at a moment, in this process.
 
-    Nothing can be written or read beside them.
-
-    Errors: as `opened`; InvalidInput with DuckDB's own words for anything else than one SELECT that runs.
+    DuckDB is told to read and write nothing beside them; SQL that a person typed goes by reports/asking.py, where the system
+    sees to it. Errors: as `opened`; InvalidInput with DuckDB's own words for anything else than one SELECT that runs.
     """
-    with opened(home_path) as warehouse:
+    with opened(home_path, spill=spill) as warehouse:
         return warehouse.asked(existing(home_path), sql, as_of)
 
 
