@@ -147,9 +147,13 @@ def apply(state: State, event: e.Event) -> None:
 
 
 def _accounts(state: State, event: e.CallEvent) -> list[Running]:
-    return [
-        state.running.setdefault((*scope, event.period), Running()) for scope in scopes(event.client_id, event.key_id)
-    ]
+    running, found = state.running, []
+    for scope, scope_id in scopes(event.client_id, event.key_id):
+        place = scope, scope_id, event.period
+        if (one := running.get(place)) is None:
+            one = running[place] = Running()
+        found.append(one)
+    return found
 
 
 def _release(state: State, event: e.CallEvent, accounts: list[Running]) -> None:
@@ -180,7 +184,8 @@ def _settled(state: State, event: e.CallSettled) -> None:
         running.settled += cost
     client, model = event.client_id or "", event.response_model or event.request_model
     key = SpendKey(client, event.period, event.purpose, model, event.arm, event.ticket_class)
-    spend = state.spend.setdefault(key, Spend())
+    if (spend := state.spend.get(key)) is None:
+        spend = state.spend[key] = Spend()
     spend.calls += 1
     spend.cost_usd += cost
     spend.estimated += event.usage_source == "estimated"
@@ -193,7 +198,9 @@ def _settled(state: State, event: e.CallSettled) -> None:
         spend.cache_write_tokens += event.usage_cache_write_input_tokens or 0
         spend.reasoning_tokens += event.usage_reasoning_output_tokens or 0
     if event.outcome == "ok":
-        state.latency.setdefault((client, model), LatencyWindow()).take(event.duration_s)
+        if (latency := state.latency.get((client, model))) is None:
+            latency = state.latency[client, model] = LatencyWindow()
+        latency.take(event.duration_s)
     state.claims.charge(event.subject)
     if event.outcome in ("ok", "client_gone"):
         _drafted(state, event)

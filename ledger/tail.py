@@ -7,14 +7,15 @@ lines count and the rest is left out. The same anywhere else is Damage, with fil
 
 from __future__ import annotations
 
-import zlib
+from binascii import hexlify
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from zlib import crc32
 
-from ledger import codec
+from ledger import codec, trusted
 from ledger.codec import BadLine
 from ledger.disk import Disk
 from ledger.errors import Damage
@@ -24,10 +25,10 @@ from ledger.manifest import Manifest, Position
 
 BLOCK_BYTES = 4 * 1024 * 1024
 SUFFIX = ".jsonl"
-_CRC = len(b',"crc":"00000000"}')
-_LINKS = len(b',"prev":"","hash":""') + 2 * 32
+_SUMS = len(b',"prev":"","hash":"","crc":""}') + 2 * 32 + 8
 
 Take = Callable[[Event], object]
+Decode = Callable[[bytes], Event]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,22 +97,34 @@ def read_tail(
             source=manifest.source,
             take=take,
             may_be_torn=number == found[-1],
+            decode=trusted.decode,
         )
         position = end.position
         ends.append((number, end))
     return position, tuple(ends)
 
 
-def read_file(disk: Disk, path: Path, *, start: Position, source: str, take: Take, may_be_torn: bool) -> FileEnd:
+def read_file(
+    disk: Disk,
+    path: Path,
+    *,
+    start: Position,
+    source: str,
+    take: Take,
+    may_be_torn: bool,
+    decode: Decode = codec.decode,
+) -> FileEnd:
     """Check and hand over one file's events, which must follow `start`.
 
+    Shapes: `decode` gets lines whose sums hold.
     Errors: Damage naming file and offset for anything but good lines, and a torn end where it `may_be_torn`.
     """
     sequence, last = start
     offset, count, is_terminated = 0, 0, True
     for line, is_terminated in _lines(disk, path):
         try:
-            event, last = checked(line, last)
+            last = checked(line, last)
+            event = decode(line)
             if event.sequence != sequence + 1 or event.source != source:
                 raise BadLine(f"it is event {event.sequence} of {event.source}, expected {sequence + 1} of {source}")
         except BadLine as refused:
@@ -134,19 +147,18 @@ def read_file(disk: Disk, path: Path, *, start: Position, source: str, take: Tak
     )
 
 
-def checked(line: bytes, prev: bytes) -> tuple[Event, bytes]:
-    """The event of a line that follows the hash `prev`, and its own hash. Shapes: without the newline.
+def checked(line: bytes, prev: bytes) -> bytes:
+    """The hash of a line that follows the hash `prev`, once both its sums were compared. Shapes: without the newline.
 
     Errors: BadLine saying which check failed.
     """
-    # The stamps at the end have one length, so that all three checks are two comparisons; only a line
+    # The stamps at the end have one length, so that all three checks are one comparison; only a line
     # that fails is taken apart to say why.
-    body = line[:-_CRC]
-    hashed = body[:-_LINKS]
+    hashed = line[:-_SUMS]
     digest = sha256(prev + hashed).digest()[:16]
-    links = b',"prev":"%b","hash":"%b"' % (prev.hex().encode(), digest.hex().encode())
-    if body[-_LINKS:] == links and line[-_CRC:] == b',"crc":"%08x"}' % zlib.crc32(body):
-        return codec.decode(line), digest
+    links = b',"prev":"%b","hash":"%b"' % (hexlify(prev), hexlify(digest))
+    if line[-_SUMS:] == b'%b,"crc":"%08x"}' % (links, crc32(links, crc32(hashed))):
+        return digest
     found = codec.read_line(line)
     raise BadLine(f"event {found.event.sequence} ({found.event.id}) does not follow the event before it")
 

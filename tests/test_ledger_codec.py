@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import codec
+from ledger import codec, trusted
 from ledger import events as e
 from ledger.codec import COLUMNS, GENESIS, BadLine
 from ledger.events import EVENTS, STAMPS, Event
@@ -90,6 +90,38 @@ def test_recorded_at_is_written_in_utc_with_six_decimals_whatever_its_zone() -> 
     line, _ = codec.stamped(BODY, source="s", sequence=1, recorded_at=berlin, prev=GENESIS)
 
     assert b'"recorded_at":"2025-10-03T08:15:02.000000Z"' in line
+
+
+@pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_a_line_whose_sums_hold_is_the_same_event_when_its_values_are_not_checked_again(
+    kind: type[Event], data: st.DataObject
+) -> None:
+    line, _ = line_of(data.draw(events_of(kind)))
+
+    found = trusted.decode(line)
+
+    assert type(found) is kind
+    assert found == codec.decode(line)
+    assert codec.encode(found) == codec.encode(codec.decode(line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"17",
+        b"{}",
+        b'{"type":"halfpenny.call.dreamt.v1"}',
+        BODY.replace(b'"client_id"', b'"klient_id"'),
+        BODY.replace(b'"subject":"hp_3f9c21ab",', b""),
+        BODY.replace(b'"acme"', b"1"),
+    ],
+)
+def test_what_is_no_event_is_no_event_for_whoever_trusts_sums_either(line: bytes) -> None:
+    with pytest.raises(BadLine):
+        trusted.decode(line)
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)

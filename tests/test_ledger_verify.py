@@ -15,15 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ledger import codec, segments, tail, trusted
 from ledger import manifest as manifests
-from ledger import segments
+from ledger.codec import BadLine
 from ledger.disk import REAL
 from ledger.errors import LedgerError
 from ledger.home import Home
 from ledger.journal import Limits
+from ledger.manifest import Position
 from ledger.segments import read_all
 from ledger.verify import Verified, verify
-from tests.written_homes import made, opened, settled, write, wrote
+from tests.written_homes import START, made, opened, settled, write, wrote
 
 
 def test_a_good_home_verifies_and_says_how_much_it_holds(tmp_path: Path) -> None:
@@ -73,6 +75,32 @@ def test_what_was_done_to_a_journal_is_named(
     assert (first.path, first.sequence, first.event_id) == (f"journal/{journal.name}", sequence, event_id)
     assert first.offset is not None
     assert re.search(why, first.why)
+
+
+def test_a_value_out_of_bounds_under_sums_that_hold_is_named(tmp_path: Path) -> None:
+    """A start goes by the sums alone; verify and the seal read each value."""
+    home = wrote(tmp_path / "home", range(1))
+    journal = next(path for path in sorted(home.journal.iterdir()) if path.stat().st_size)
+    end = tail.read_file(
+        REAL,
+        journal,
+        start=Position(0, bytes(16)),
+        source=manifests.load(home, REAL).source,
+        take=lambda _: None,
+        may_be_torn=False,
+    ).position
+    source, moment = manifests.load(home, REAL).source, START
+    body = codec.encode(settled(1)).replace(b'"cost_usd":"0.01"', b'"cost_usd":"0.010"')
+    line, _ = codec.stamped(body, source=source, sequence=2, recorded_at=moment, prev=end.hash)
+    journal.write_bytes(journal.read_bytes() + line)
+
+    (finding,) = verify(home).findings
+
+    assert (finding.path, finding.offset) == (f"journal/{journal.name}", journal.stat().st_size - len(line))
+    assert "cost_usd" in finding.why
+    with pytest.raises(BadLine, match="cost_usd"):
+        codec.decode(line)
+    assert trusted.decode(line).id == "event-1"
 
 
 def test_one_changed_event_is_one_finding(tmp_path: Path) -> None:
