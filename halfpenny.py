@@ -17,6 +17,7 @@ from ledger import cli_hours as hours_commands
 from ledger import cli_import as import_commands
 from ledger import cli_keeping as keeping_commands
 from ledger import cli_log as log_commands
+from ledger import cli_orphans as orphan_commands
 from ledger import cli_prices as price_commands
 from ledger.output import DEFAULT_HOME, HomeOption, run, say
 from reports import commands as report_commands
@@ -55,6 +56,7 @@ app.add_typer(hours_commands.app)
 app.add_typer(policy_commands.app)
 app.add_typer(import_commands.app)
 app.add_typer(log_commands.app)
+app.add_typer(orphan_commands.app)
 app.add_typer(keeping_commands.app)
 app.add_typer(closing_commands.app)
 app.add_typer(report_commands.commands(issue))

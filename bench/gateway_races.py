@@ -63,7 +63,7 @@ def race_killed(path: Path, rounds: int, seed: int, callers: tuple[int, ...] = (
                 if number == rounds:
                     break
                 witness.give_room(HOLD_USD * HOLDS)
-                asyncio.run(_fire(running, keys, callers[number % len(callers)], kill_after_s=draw.random() * 1.8))
+                asyncio.run(_fire(running, keys, callers[number % len(callers)], kill_after_s=draw.random() * 4))
     row.wrong += witness.at_rest()
     row.found = f"{killed['admitted']} admitted, {killed['orphans']} orphans, {len(witness.billed())} billed"
     return row

@@ -12,17 +12,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from uuid_utils.compat import uuid7
 
 from ledger import events as e
+from ledger import orphans
 from ledger.budgets import zone
 from ledger.charges import charge
 from ledger.errors import UnpricedModel
 from ledger.invoices import Invoice, Item, Line
 from ledger.listings import price_of
-from ledger.money import ZERO, text
+from ledger.money import ZERO
 from ledger.prices import PriceBook, Rates
 from ledger.projections import CallKey
 from ledger.reconciliation import UNMEASURED, Amount, Cell, Residual
@@ -123,7 +124,7 @@ def coverage(events: Iterable[e.Event], cover: Cover, ids: Collection[str] = ())
     """The ledger's side of what an invoice covers, in one pass. Shapes: `ids` are the request ids it bills."""
     found = Coverage()
     streams: dict[CallKey, bool] = {}
-    orphans: dict[CallKey, e.CallOrphaned] = {}
+    open_ones: dict[CallKey, e.CallOrphaned] = {}
     for event in events:
         found.position = event.sequence or found.position
         if isinstance(event, e.PriceListed):
@@ -134,16 +135,16 @@ def coverage(events: Iterable[e.Event], cover: Cover, ids: Collection[str] = ())
         if isinstance(event, e.CallReserved):
             streams[key] = event.request_stream
         elif isinstance(event, e.CallOrphaned):
-            orphans[key] = event
+            open_ones[key] = event
         else:
             streams.pop(key, None)
-            orphans.pop(key, None)
+            open_ones.pop(key, None)
         if isinstance(event, e.CallSettled) and (day := cover.day(event.reserved_at)) is not None:
             found.providers.add(event.provider_name)
             found.add(event, day)
             if (name := request_id(event)) in ids:
                 found.placed[name] = Place(day, event.price_id)
-    for key, orphan in orphans.items():
+    for key, orphan in open_ones.items():
         if (day := cover.day(orphan.reserved_at)) is not None:
             found.orphans.append(Orphan(orphan, day, streams.get(key, False)))
     return found
@@ -184,15 +185,15 @@ def ends_by_total(found: Coverage, lines: Sequence[Line], now: datetime) -> tupl
     for orphan in found.orphans:
         by_place[orphan.day, orphan.event.request_model].append(orphan)
     ends: list[e.CallSettled | e.CallVoided] = []
-    for (day, model), orphans in by_place.items():
+    for (day, model), alone in by_place.items():
         neighbours = [differing.get((day + timedelta(days=by), model), {}) for by in (-1, 1)]
         if Cell(day, model, UNMEASURED) in found.cells or any(any(one.values()) for one in neighbours):
             continue  # the difference may be another call's, or another day's
         left = {bucket: tokens for bucket, tokens in differing[day, model].items() if tokens}
         if not left:
-            ends += [_voided(orphan, now) for orphan in orphans]
-        elif len(orphans) == 1 and (usage := _only(left)) is not None:
-            settled = _settled(found, orphans[0], usage, model, orphans[0].event.reserved_at)
+            ends += [_voided(orphan, now) for orphan in alone]
+        elif len(alone) == 1 and (usage := _only(left)) is not None:
+            settled = _settled(found, alone[0], usage, model, alone[0].event.reserved_at)
             if settled is not None:
                 ends.append(settled)
     found.orphans = _still_open(found.orphans, ends)
@@ -222,66 +223,17 @@ def _settled(found: Coverage, orphan: Orphan, usage: Usage, model: str, at: date
     """The orphan with these tokens, counted in `found`; None when that is more than its hold, and so not its own."""
     event = orphan.event
     rates = found.rates(model, event.reserved_at, event.price_id)
-    if rates is None or (cost := charge(usage, rates)).total > Decimal(event.hold_usd):
+    if rates is None or charge(usage, rates).total > Decimal(event.hold_usd):
         return None
-    costs: dict[str, Any] = {
-        f"cost_{bucket}_usd": text(line) for bucket, line in zip(BUCKETS, cost.lines, strict=True) if line
-    }
-    settled = e.CallSettled(
-        id=str(uuid7()),
-        subject=event.subject,
-        time=at,
-        client_id=event.client_id,
-        attempt=event.attempt,
-        purpose=event.purpose,
-        period=event.period,
-        request_model=event.request_model,
-        provider_name=event.provider_name,
-        key_id=event.key_id,
-        ticket_id=event.ticket_id,
-        arm=event.arm,
-        ticket_class=event.ticket_class,
-        outcome="error",
-        error_type="process_ended",
-        reserved_at=event.reserved_at,
-        price_id=event.price_id,
-        cost_usd=text(cost.total),
-        usage_source="reported",
-        duration_s=round(min((at - event.reserved_at).total_seconds(), 999_999.0), 6),
-        duration_source="measured",
-        response_model=model,
-        usage_input_tokens=usage.input_tokens,
-        usage_output_tokens=usage.output_tokens,
-        usage_cache_read_input_tokens=usage.cache_read_tokens,
-        usage_cache_write_input_tokens=usage.cache_write_tokens,
-        usage_reasoning_output_tokens=usage.reasoning_tokens,
-        request_stream=orphan.request_stream,
-        **costs,
+    settled = orphans.settled(
+        event, usage, rates, event_id=str(uuid7()), model=model, at=at, request_stream=orphan.request_stream
     )
     found.add(settled, orphan.day)
     return settled
 
 
 def _voided(orphan: Orphan, now: datetime) -> e.CallVoided:
-    event = orphan.event
-    return e.CallVoided(
-        id=str(uuid7()),
-        subject=event.subject,
-        time=now,
-        client_id=event.client_id,
-        attempt=event.attempt,
-        purpose=event.purpose,
-        period=event.period,
-        request_model=event.request_model,
-        provider_name=event.provider_name,
-        key_id=event.key_id,
-        ticket_id=event.ticket_id,
-        arm=event.arm,
-        ticket_class=event.ticket_class,
-        reserved_at=event.reserved_at,
-        error_type="not_billed",
-        reason=NOT_BILLED,
-    )
+    return orphans.voided(orphan.event, event_id=str(uuid7()), at=now, reason=NOT_BILLED)
 
 
 def lines_of(found: Coverage, invoice: Invoice, cover: Cover) -> tuple[tuple[Line, ...], tuple[Residual, ...]]:

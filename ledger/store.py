@@ -223,7 +223,7 @@ def _refuse_entangled(events: Iterable[Event]) -> None:
             raise InvalidInput("A reservation is recorded alone: each must see the holds of those before it.")
         if isinstance(event, CallCorrected | MonthAdjusted):
             continue  # none is checked against another
-        if (key := (type(event), event.subject)) in seen:
+        if (key := (type(event), event.subject, getattr(event, "attempt", None))) in seen:
             raise InvalidInput(f"{event.subject!r} stands twice in one batch. Send the two one after the other.")
         seen.add(key)
 
