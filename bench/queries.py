@@ -27,7 +27,7 @@ import duckdb
 import msgspec
 
 from bench import months, peers
-from bench.ledger import SETTLED
+from bench.appends import SETTLED, has, interpreter
 from bench.targets import Target, shown
 from ledger import catalog, codec, manifest
 from ledger.disk import REAL
@@ -37,33 +37,51 @@ MONTHS = tuple(f"2025-{month:02}" for month in range(3, 13))
 CALLS_A_MONTH = 4_000_000  # ten million events
 TAIL = 20_000  # events: the most a journal file has before it is rotated
 PEERS = ("polars", "datafusion")
-ENVIRONMENT = Path("build/peers/bin/python")
+ONE = "view, one event by its id out of all"
+NOT_INSTALLED = "not installed; make bench-peers"
+CACHE = Path(tempfile.gettempdir()) / "halfpenny-bench"
 
 
 def main() -> int:
     """Measure, print, and exit 1 when a ratio misses what it must reach."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "halfpenny-bench")
+    parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     calls = CALLS_A_MONTH // 100 if asked.quick else CALLS_A_MONTH
-    home = months.generated(asked.cache / f"ten-{calls}", MONTHS, calls)
+    missed = shown(_measured(months.generated(_home(asked.cache, calls), MONTHS, calls), calls, asked.rounds))
+    return 0 if asked.quick else missed
+
+
+def targets(cache: Path, rounds: int) -> list[Target]:
+    """The rows, measured where the months were generated before; they say so where not."""
+    home = _home(cache, CALLS_A_MONTH)
+    if not (home / "ledger.duckdb").is_file():
+        return [row._replace(reached=None, why="no months there; make bench-queries") for row in _targets({}, 0)]
+    return _measured(home, CALLS_A_MONTH, rounds)
+
+
+def _home(cache: Path, calls: int) -> Path:
+    return cache / f"ten-{calls}"
+
+
+def _measured(home: Path, calls: int, rounds: int) -> list[Target]:
+    """Measure in turn, print the milliseconds, and say what they come to."""
     files = [home / segment.path for segment in manifest.load(Home(home), REAL).files]
     own = [file for file in files if file.parent.name == MONTHS[-1]]
     with tempfile.TemporaryDirectory() as directory:
         rows = _rows(files, own, _tail(Path(directory) / "0000000001.jsonl"))
         seconds: dict[str, list[float]] = {name: [] for name in rows}
-        for _ in range(asked.rounds):
+        for _ in range(rounds):
             for name, measure in rows.items():
                 seconds[name].append(measure())
     medians = {name: statistics.median(found) for name, found in seconds.items()}
-    print(f"{asked.rounds} rounds, {calls * 25 // 10:,} events a month, load {os.getloadavg()[0]:.1f}")
+    print(f"\n{rounds} rounds, {calls * 25 // 10:,} events a month, load {os.getloadavg()[0]:.1f}")
     print(f"\n{'milliseconds':<64} {'median':>10} {'lowest':>8} {'highest':>8}")
     for name, found in seconds.items():
         print(f"{name:<64} {medians[name] * 1e3:>10,.0f} {min(found) * 1e3:>8,.0f} {max(found) * 1e3:>8,.0f}")
-    missed = shown(_targets(medians, months.bytes_an_event(home)))
-    return 0 if asked.quick else missed
+    return _targets(medians, months.bytes_an_event(home))
 
 
 def _rows(files: list[Path], own: list[Path], tail: Path) -> dict[str, Callable[[], float]]:
@@ -86,48 +104,40 @@ def _rows(files: list[Path], own: list[Path], tail: Path) -> dict[str, Callable[
 
         return measure
 
+    def python(name: str) -> str:
+        return interpreter() if name in PEERS else sys.executable
+
     def engine(name: str) -> Callable[[], float]:
-        command = [_interpreter(name), str(Path(peers.__file__)), name, month, *map(str, own)]
+        command = [python(name), str(Path(peers.__file__)), name, month, *map(str, own)]
         return lambda: float(json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["seconds"])
 
     return {
         "totals of one month": engine("duckdb"),
         "bare scan of its columns": engine("scan"),
-        **{name: engine(name) for name in PEERS if _has(name)},
+        **{name: engine(name) for name in PEERS if has(name)},
         "view, the month's own files": asked(peers.totals("own", month)),
         "view, with a live tail": asked(peers.totals("tailed", month)),
         "view, one month out of all": asked(peers.totals("whole", month)),
-        "view, one event by its id out of all": asked(f"""SELECT * FROM whole WHERE event_id = '{event}'"""),
+        ONE: asked(f"""SELECT * FROM whole WHERE event_id = '{event}'"""),
     }
 
 
 def _targets(medians: dict[str, float], weight: float) -> list[Target]:
     """Issue 3's table. Source: reference/storage.md, "Proposed goals"."""
-    totals, own = medians["totals of one month"], medians["view, the month's own files"]
-    whole = medians["view, one month out of all"]
-    why = "not installed; make bench-peers"
+    totals, own, whole = "totals of one month", "view, the month's own files", "view, one month out of all"
+
+    def over(row: str, floor: str) -> float | None:
+        return medians[row] / medians[floor] if row in medians and floor in medians else None
+
     return [
-        Target(
-            "monthly totals over 10 million events / bare scan", totals / medians["bare scan of its columns"], 2.2, 1.5
-        ),
+        Target("monthly totals over 10 million events / bare scan", over(totals, "bare scan of its columns"), 2.2, 1.5),
         *(
-            Target(
-                f"the same / {name}",
-                totals / medians[name] if name in medians else None,
-                1.0,
-                0.7,
-                why="" if name in medians else why,
-            )
+            Target(f"the same / {name}", over(totals, name), 1.0, 0.7, why="" if name in medians else NOT_INSTALLED)
             for name in PEERS
         ),
-        Target("one month out of 100 million / its own files alone", whole / own, 1.6, 1.1),
-        Target(
-            "one event by id in 100 million / that month's totals",
-            medians["view, one event by its id out of all"] / whole,
-            0.25,
-            0.1,
-        ),
-        Target("view with a 20,000-event tail / sealed only", medians["view, with a live tail"] / own, 1.5, 1.2),
+        Target("one month out of 100 million / its own files alone", over(whole, own), 1.6, 1.1),
+        Target("one event by id in 100 million / that month's totals", over(ONE, whole), 0.25, 0.1),
+        Target("view with a 20,000-event tail / sealed only", over("view, with a live tail", own), 1.5, 1.2),
         Target("bytes an event, sealed", weight, 120, 90, "B"),
     ]
 
@@ -143,24 +153,6 @@ def _tail(path: Path) -> Path:
             )
             file.write(line)
     return path
-
-
-def _interpreter(engine: str) -> str:
-    """The Python that has an engine; the peers have one of their own."""
-    own = os.environ.get("HALFPENNY_PEERS") or str(ENVIRONMENT)
-    return own if engine in PEERS else sys.executable
-
-
-def _has(engine: str) -> bool:
-    try:
-        return (
-            subprocess.run(
-                [_interpreter(engine), "-c", f"import {engine}"], check=False, capture_output=True
-            ).returncode
-            == 0
-        )
-    except FileNotFoundError:
-        return False
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """One row: less is better; `must` absent where only a goal is set, `reached` absent where it was not measured."""
+    """One row: less is better unless said; `must` absent where only a goal is set, `reached` where it was not measured."""
 
     name: str
     reached: float | None
@@ -15,6 +15,7 @@ class Target(NamedTuple):
     goal: float
     unit: str = "x"
     why: str = ""
+    is_more_better: bool = False
 
 
 def verdict(target: Target) -> str:
@@ -22,12 +23,15 @@ def verdict(target: Target) -> str:
 
     >>> verdict(Target("a", 1.4, 2.2, 1.5)), verdict(Target("a", 2.0, 2.2, 1.5)), verdict(Target("a", 2.3, 2.2, 1.5))
     ('goal', 'must', 'MISSED')
+    >>> verdict(Target("b", 7, 6, 12, is_more_better=True)), verdict(Target("b", 5, 6, 12, is_more_better=True))
+    ('must', 'MISSED')
     """
     if target.reached is None:
         return "skipped"
-    if target.reached <= target.goal:
+    sign = -1 if target.is_more_better else 1
+    if sign * target.reached <= sign * target.goal:
         return "goal"
-    return "goal missed" if target.must is None else "must" if target.reached <= target.must else "MISSED"
+    return "goal missed" if target.must is None else "must" if sign * target.reached <= sign * target.must else "MISSED"
 
 
 def shown(targets: Iterable[Target]) -> int:
