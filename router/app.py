@@ -35,6 +35,8 @@ from router.gateway import Gateway
 from router.idempotency import Once
 from router.jobs import JOBS_AFTER_S, Job, scheduled
 from router.keys import KeyRing
+from router.logs import tell
+from router.metrics import Counts, Metrics, Now
 from router.reply_store import SqliteStore
 from router.shared_budget import shared_budget
 from router.shared_replies import shared_store
@@ -61,6 +63,12 @@ class Book(Protocol):
 
     @property
     def durable(self) -> int: ...
+
+    @property
+    def backlog(self) -> int: ...
+
+    @property
+    def trouble(self) -> str | None: ...
 
     def submit(self, *events: Event) -> Awaitable[None]: ...
 
@@ -127,6 +135,16 @@ def build(
 
     Errors: UnmarkedRoute.
     """
+    counts = Counts()
+    is_told = config.server.log_level == "debug"
+
+    def submit(event: Event) -> Awaitable[None]:
+        durable = ledger.submit(event)
+        counts.note(event)
+        if is_told:
+            tell(event)
+        return durable
+
     upstream = Upstream(config.provider, provider_key)
     watch = BudgetWatch(ledger.state, config.budget.warn_at, submit=ledger.submit, new_id=new_id)
     budget = shared_budget(
@@ -137,7 +155,7 @@ def build(
         durable=lambda: ledger.durable,
     )
     calls = Calls(
-        submit=ledger.submit,
+        submit=submit,
         prices=ledger.state.prices,
         upstream=upstream,
         config=config,
@@ -154,7 +172,7 @@ def build(
         config,
         pepper=pepper,
         prices=ledger.state.prices,
-        submit=ledger.submit,
+        submit=submit,
         new_id=new_id,
     )
     once = Once(
@@ -186,9 +204,24 @@ def build(
         moment=gateway.moment,
         is_ready=lambda: not gateway.is_draining,
     )
+    metrics = Metrics(
+        ledger.state,
+        counts,
+        moment=gateway.moment,
+        now=lambda: Now(
+            in_flight=len(gateway.in_flight),
+            is_ready=not gateway.is_draining,
+            backlog=ledger.backlog,
+            is_sealing=ledger.trouble is None,
+        ),
+    )
     admin = Admin(submit=ledger.submit, seal=seal, now=now, new_id=new_id)
     door = Door(KeyRing(pepper, admin_token, ledger.state.keys), new_id=new_id, on_fatal=on_fatal)
-    routes = (*_routes(gateway, feedback, views, admin), *more)
+    routes = (
+        *_routes(gateway, feedback, views, admin),
+        Route("GET", "/metrics", metrics.scrape, ("admin",)),
+        *more,
+    )
     app = door.build(routes, max_body_bytes=config.server.max_body_bytes)
 
     async def pool(_: web.Application) -> AsyncIterator[None]:

@@ -8,8 +8,24 @@ import traceback
 
 import structlog
 
+from ledger.events import CallEvent, CallRefused, Event
+
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+TOLD = (
+    *("client_id", "key_id", "ticket_id", "purpose", "request_model", "attempt", "outcome", "refusal"),
+    *("error_type", "http_status", "duration_s", "hold_usd", "cost_usd"),
+)
 _log = structlog.stdlib.get_logger()
+
+
+def tell(event: Event) -> None:
+    """One line a call's event, at level debug: ids, sizes and ends, as the ledger has them; a line for every call would cost
+    more than the call.
+    """
+    if isinstance(event, CallEvent | CallRefused):
+        said = {name: getattr(event, name, None) for name in TOLD}
+        kind = str(event.__struct_config__.tag).removeprefix("halfpenny.").rpartition(".")[0]
+        _log.debug(kind, call_id=event.subject, **{name: value for name, value in said.items() if value is not None})
 
 
 class _Unquoted(logging.Handler):

@@ -61,14 +61,16 @@ class Served:
     async def ask(
         self, method: str, path: str, body: object = None, *, key: str | None = "app", **headers: str
     ) -> tuple[int, dict[str, str], Any]:
-        """Status, headers and JSON of one request; a body of bytes goes as it is."""
+        """Status, headers and JSON (or text) of one request; a body of bytes goes as it is."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if key is not None:
             named.setdefault("Authorization", f"Bearer {key_of(key) if key in KEYS else key}")
         async with self.session.request(method, self.url + path, data=data, headers=named) as answer:
             said = await answer.read()
-            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, json.loads(said) if said else None
+            is_json = answer.content_type == "application/json"
+            shown = (json.loads(said) if is_json else said.decode()) if said else None
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, shown
 
     async def chat(self, *, key: str = "app", **fields: Any) -> tuple[int, dict[str, str], Any]:
         """One unstreamed completion; fields beginning with x_ go as headers."""

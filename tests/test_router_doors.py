@@ -37,6 +37,7 @@ DOORS: tuple[tuple[str, str, object, tuple[str, ...]], ...] = (
     ("GET", "/v1/budget", None, ("app", "other", "agent", "client", "boss")),
     ("GET", "/v1/split", None, ("app", "other", "agent", "client", "boss")),
     ("GET", "/v1/quality", None, ("app", "other", "agent", "client", "boss")),
+    ("GET", "/metrics", None, ("boss",)),
     ("POST", "/v1/admin/events", {}, ("boss",)),
     ("POST", "/v1/admin/seal", {}, ("boss",)),
 )
