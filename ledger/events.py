@@ -50,7 +50,7 @@ from ledger.envelope import (
     Usd,
     Words,
 )
-from ledger.routing import ROUTING, DraftSuspected, PolicySet, SplitShifted, TicketDeferred
+from ledger.routing import ROUTING, DraftSuspected, DriftAlarmed, PolicySet, SplitShifted, TicketDeferred
 
 # What others take from here although it stands in a module beside it.
 __all__ = (
@@ -68,6 +68,7 @@ __all__ = (
     "Digest",
     "Disposition",
     "DraftSuspected",
+    "DriftAlarmed",
     "Event",
     "Figure",
     "Hash",

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import field
 
-from ledger.envelope import Count, Event, Figure, Month, Name, Share, TicketClass, Usd, Words
+from ledger.envelope import Count, Event, Figure, Month, Name, Purpose, Share, TicketClass, Usd, Words
 
 if TYPE_CHECKING:
     from ledger.projections import State
 
 PolicyName = Literal["label", "fixed", "paced", "floor"]
+Drift = Literal["served_model", "quality", "latency", "price", "classes", "classifier"]
 
 
 class PolicySet(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.policy.set.v1"):
@@ -88,7 +89,30 @@ class DraftSuspected(Event, frozen=True, kw_only=True, omit_defaults=True, tag="
     ticket_class: TicketClass | None = None
 
 
-ROUTING: tuple[type[Event], ...] = (PolicySet, SplitShifted, TicketDeferred, DraftSuspected)
+class DriftAlarmed(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.drift.alarmed.v1"):
+    """Something the policies count on is no longer as it was; `subject` is the client. What the log shows is told once.
+
+    Shapes: `cause_id` is the event that completed the evidence. Units: `before` and `after` by `drift`: quality a level 0..1,
+    latency seconds, classes and classifier shares 0..1; absent for served_model and price. `observations` lie since the change.
+    """
+
+    drift: Drift
+    period: Month
+    cause_id: Name
+    reason: Words
+    observations: Count
+    before: Figure | None = None
+    after: Figure | None = None
+    request_model: Name | None = None
+    response_model: Name | None = None
+    arm: Name | None = None
+    ticket_class: TicketClass | None = None
+    purpose: Purpose | None = None
+    price_id: Name | None = None
+    previous_price_id: Name | None = None
+
+
+ROUTING: tuple[type[Event], ...] = (PolicySet, SplitShifted, TicketDeferred, DraftSuspected, DriftAlarmed)
 
 
 def _check_policy(state: State, event: PolicySet) -> None:

@@ -30,6 +30,9 @@ For serving calls:
     gateway          handlers: chat completions and tickets                              edge: aiohttp
     feedback         handlers: edits and scores                                          edge: aiohttp
     edit_ratio       how much of a draft was changed                                     edge: a child process
+    drift            whether models, latency, prices, tickets are still as they were       pure
+    drift_folds      the same over events, and what is doubted after a change             pure
+    telling          shifts of the split and alarms, told as events
     views            handlers: budget, split, quality, models, health                    edge: aiohttp
     admin            handlers for commands that write through the service                edge: aiohttp
     app              composition: routes, pool, jobs, signals; `run` is the service      edge: the process

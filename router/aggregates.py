@@ -352,6 +352,20 @@ def unpriced(state: State, arm: str, at: datetime) -> None:
         refresh(state, at)
 
 
+def doubted(state: State, arm: str, at: datetime) -> None:
+    """An arm may no longer be what was learned of it: its level may be anywhere near, and its costs weigh as a prior."""
+    gains.doubt(state.quality[arm])
+    costs.doubt(state.costs[arm])
+    refresh(state, at)
+
+
+def mix_changed(state: State, latest: int, at: datetime) -> None:
+    """Only the `latest` tickets are like those that will come."""
+    ordered = state.window[state.window_next :] + state.window[: state.window_next]
+    state.window, state.window_next = ordered[-latest:], 0
+    refresh(state, at)
+
+
 def budget_changed(state: State, budget_usd: float, at: datetime) -> None:
     """The budget of the whole period is this much from now on."""
     state.budget_usd = budget_usd

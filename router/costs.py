@@ -66,6 +66,20 @@ def settled(arm: ArmCost, prompt_tokens: float, output_tokens: float, cost_usd: 
     arm.expected_usd = arm.expected_usd * keep + list_usd
 
 
+def doubt(arm: ArmCost) -> None:
+    """What was learned weighs no more than the prior from now on; the expectation itself stays."""
+    if arm.weight <= PRIOR_CALLS:
+        return
+    share = PRIOR_CALLS / arm.weight
+    arm.weight *= share
+    arm.sum_prompt *= share
+    arm.sum_output *= share
+    arm.sum_prompt_prompt *= share
+    arm.sum_prompt_output *= share
+    arm.actual_usd *= share
+    arm.expected_usd *= share
+
+
 def solve(arm: ArmCost) -> None:
     """Recompute the line and the ratio from the sums."""
     if not arm.weight:

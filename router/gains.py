@@ -109,6 +109,11 @@ def rated(arm: ArmQuality, x: Features, quality: float) -> bool:
     return _watch(arm, min(max(error / sd, -CUSUM_CLIP), CUSUM_CLIP))
 
 
+def doubt(arm: ArmQuality) -> None:
+    """The arm may have changed by SHIFT_SD: its level is open again, a little nearer to the prior; its slopes stay."""
+    _forget_level(arm, 0)
+
+
 def solve(arm: ArmQuality) -> None:
     """Recompute the coefficients: ridge regression towards the prior, in units of the residual variance."""
     noise = arm.residual_sd**2

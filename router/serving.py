@@ -56,11 +56,11 @@ def run(
         from router import app  # noqa: PLC0415 - while the ledger opens
         from router.drafts import drafts_of  # noqa: PLC0415
         from router.logs import log_as_json  # noqa: PLC0415
-        from router.shifts import ShiftWatch  # noqa: PLC0415
+        from router.telling import Teller  # noqa: PLC0415
 
         log_as_json(config.server.log_level)
         ledger = opening.result()
-    watch = ShiftWatch(standings, ledger.submit, app.new_id)
+    watch = Teller(standings, ledger.submit, app.new_id)
     try:
         refuse_troubled(standings)
         if kept is None:
@@ -82,6 +82,7 @@ def run(
         def on_ready(url: str) -> None:
             # An event is told of only once it is folded, so what follows from it comes in the loop's next round.
             loop = asyncio.get_running_loop()
+            watch.start()
             follower.after = lambda event: loop.call_soon(watch.look) if watch.note(event) else None
             ledger.announce(url)
             print(f"Halfpenny listens on {url}", file=sys.stderr, flush=True)

@@ -6,13 +6,12 @@ arm among the latest tickets differs by MATERIAL from what was told last, or ano
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 from ledger import events as e
 from router import policy
 from router.aggregates import State, sampled
-from router.standing import Shares, Standing, Standings
+from router.standing import Shares, Standing
 
 # Below this a share of 800 sampled tickets, some 300 of a class, moves by chance.
 MATERIAL = 0.05
@@ -93,31 +92,3 @@ def _reason(standing: Standing, now: Shares) -> str:
         moved.append(f"{state.left_usd:.2f} of {state.budget_usd:.2f} USD left")
     moved.append(f"{state.outlook.tickets:.0f} tickets expected")
     return "; ".join(moved)[:2000]
-
-
-class ShiftWatch:
-    """Notes which clients' splits were refreshed, for the service to tell of them once an event is folded."""
-
-    def __init__(
-        self, standings: Standings, tell: Callable[[e.SplitShifted], object], new_id: Callable[[], str]
-    ) -> None:
-        self._standings, self._tell, self._new_id = standings, tell, new_id
-        self._looked: dict[str, float] = {}
-        self._due: dict[str, datetime] = {}
-
-    def note(self, event: e.Event) -> bool:
-        """Take note of an event just folded; whether there is something to look at."""
-        standing = self._standings.clients.get(event.client_id or "")
-        if standing is None or self._looked.get(standing.client_id) == standing.state.refreshed_s:
-            return False
-        self._looked[standing.client_id] = standing.state.refreshed_s
-        self._due[standing.client_id] = event.time
-        return True
-
-    def look(self) -> None:
-        """Tell of every split that moved since it was told of last."""
-        while self._due:
-            client_id, moment = self._due.popitem()
-            found = shift_of(self._standings.clients[client_id], event_id=self._new_id(), time=moment)
-            if found is not None:
-                self._tell(found)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ledger import events as e
-from ledger.errors import InvalidInput
+from ledger.errors import Conflict, InvalidInput
 from ledger.prices import PriceBook
 from ledger.projections import Cap
 from router import aggregates, policy
 from router.aggregates import UNCAPPED_USD, PolicyConfig, PolicyMisconfigured, PolicyName, State, TicketView
+from router.drift import Drift, key_of
 from router.output_bounds import Written
 from router.tallies import Tally
 
@@ -96,6 +97,7 @@ class Standing:
     announced_policy: str = ""
     deferred: dict[str, int] = field(default_factory=dict)  # month -> tickets that nothing fitted
     written: dict[str, Written] = field(default_factory=dict)  # by output_bounds.kind_of
+    drift: Drift = field(default_factory=Drift)
 
     @property
     def is_uncapped(self) -> bool:
@@ -123,6 +125,16 @@ def check_policy(terms: Terms, event: e.PolicySet) -> PolicyConfig:
         return config_of(terms, event.subject, event)
     except PolicyMisconfigured as wrong:
         raise InvalidInput(f"Policy {event.policy!r} of {event.subject!r} cannot be set: {wrong}.") from None
+
+
+def check_alarm(standings: Standings, event: e.DriftAlarmed) -> None:
+    """An alarm is what the log says and is told once. Errors: Conflict."""
+    standing = standings.clients.get(event.subject)
+    if standing is None or all(alarm.key != key_of(event) for alarm in standing.drift.due):
+        raise Conflict(
+            f"No alarm of {event.drift} is due for {event.subject!r}: it was told already, or the log does not raise it. "
+            "Alarms are told by the service alone; see GET /v1/quality."
+        )
 
 
 def refuse_troubled(standings: Standings) -> None:

@@ -15,9 +15,9 @@ from ledger import events as e
 from ledger.budgets import Period, period_named, zone
 from ledger.errors import UnpricedModel
 from ledger.listings import price_of
-from ledger.prices import Price
+from ledger.prices import Price, PriceBook
 from ledger.projections import Cap
-from router import aggregates
+from router import aggregates, drift_folds
 from router.aggregates import UNCAPPED_USD, PolicyMisconfigured, TicketView
 from router.costs import ArmPrice
 from router.output_bounds import Written, kind_of
@@ -91,13 +91,14 @@ def _reserved(standings: Standings, event: e.CallReserved) -> None:
     if standing is None:
         return
     state, key, hold = standing.state, _key(event), float(event.hold_usd)
-    is_current = _turn(standings, standing, event.time, event.period)
+    is_current = _turn(standings, standing, event, event.period)
     if not _is_draft(standings.terms, event) or event.arm not in state.prices or event.subject in standing.redone:
         aggregates.held(state, key, hold, is_current=is_current)
         return
     ticket = ticket_of(event, {event.arm: hold})
     if event.attempt == 1:
         aggregates.arrived(state, ticket)
+        drift_folds.sorted_as(standing, event)
     aggregates.reserved(state, ticket, event.arm, key, is_current=is_current)
 
 
@@ -135,6 +136,7 @@ def _settled(standings: Standings, event: e.CallSettled) -> None:
         _redone(standing, first, event, cost)
     elif event.outcome not in FINAL:
         standing.state.replied.pop(event.subject, None)
+    drift_folds.settled(standing, standings.terms, event)
     standing.last_s = max(standing.last_s, event.time.timestamp())
 
 
@@ -175,7 +177,7 @@ def _refused(standings: Standings, event: e.CallRefused) -> None:
         or event.subject in standing.redone
     ):
         return
-    _turn(standings, standing, event.time, event.period)
+    _turn(standings, standing, event, event.period)
     if event.request_model in models and event.ticket_id is not None:
         aggregates.turned_away(standing.state, event.time)
 
@@ -193,9 +195,23 @@ def _edited(standings: Standings, event: e.DraftEdited) -> None:
     if quality is None:
         said: str = "unmeasured"
     else:
-        said = aggregates.feedback(standing.state, event.call_id, quality, event.time)
+        said = _learn(standing, event, quality)
         _rate_look(standing, event.call_id, quality)
     standing.ratings[said] = standing.ratings.get(said, 0) + 1
+
+
+def _learn(standing: Standing, event: e.DraftEdited, quality: float) -> str:
+    """Give a rating to the policy, and say so when it completes the evidence that an arm has changed."""
+    state = standing.state
+    reply = state.replied.get(event.call_id)
+    if reply is None:
+        return aggregates.feedback(state, event.call_id, quality, event.time)
+    arm = state.quality[reply[0]]
+    before, ratings = arm.beta[0], 1 + (arm.up_count if arm.up >= arm.down else arm.down_count)
+    said = aggregates.feedback(state, event.call_id, quality, event.time)
+    if said == "alarm":
+        drift_folds.rated(standing, event, reply[0], before, ratings)
+    return said
 
 
 def quality_of(event: e.DraftEdited) -> float | None:
@@ -261,6 +277,12 @@ def _shifted(standings: Standings, event: e.SplitShifted) -> None:
         standing.announced.setdefault(ticket_class, {})[arm] = float(share)
 
 
+def _alarmed(standings: Standings, event: e.DriftAlarmed) -> None:
+    standing = _of(standings, event)
+    if standing is not None:
+        standing.drift.tell(event)
+
+
 def _deferred(standings: Standings, event: e.TicketDeferred) -> None:
     standing = _of(standings, event)
     if standing is not None:
@@ -282,6 +304,7 @@ _FOLDS: Mapping[type[e.Event], Callable[[Standings, Any], None]] = {
     e.DraftSuspected: _suspected,
     e.SplitShifted: _shifted,
     e.TicketDeferred: _deferred,
+    e.DriftAlarmed: _alarmed,
 }
 
 
@@ -303,18 +326,18 @@ def _tally(standing: Standing, event: e.DraftEdited | e.ScoreRecorded) -> Tally:
     return by_class.setdefault(event.ticket_class or "", Tally())
 
 
-def _turn(standings: Standings, standing: Standing, moment: datetime, period: str) -> bool:
-    """Turn the calendar and the price list to a moment; whether its month is the one in force.
+def _turn(standings: Standings, standing: Standing, event: e.Event, period: str) -> bool:
+    """Turn the calendar and the price list to an event's moment; whether its month is the one in force.
 
     A month before the present one is only taken up again when the clock went back by more than a day: calls that
     were under way when the month ended are not a clock that went back.
     """
-    at_s = moment.timestamp()
+    at_s = event.time.timestamp()
     if period != standing.period and (period > standing.period or at_s < standing.last_s - DAY_S):
         _open(standing, period_named(period, standing.zone))
     standing.last_s = max(standing.last_s, at_s) if period == standing.period else standing.last_s
     if at_s >= standing.prices_due_s:
-        _reprice(standings, standing, moment)
+        _reprice(standings, standing, event)
     return period == standing.period
 
 
@@ -326,6 +349,7 @@ def _open(standing: Standing, period: Period) -> None:
     if is_back:
         aggregates.unwound(state)
         standing.prices_due_s = 0.0
+        standing.drift.prices.clear()  # the prices of an earlier month are no change of price
     state.volume.utc_offset_s = _offset_s(standing.zone, period)
     budget_usd, state.is_hard = _budget_of(standing, period.end)
     planned = float(standing.tickets_per_month)
@@ -348,20 +372,27 @@ def _budget_of(standing: Standing, end: datetime) -> tuple[float, bool]:
     return float(cap.cap), cap.hard
 
 
-def _reprice(standings: Standings, standing: Standing, moment: datetime) -> None:
-    """Take the prices in force at a moment, and note when the next one begins or ends."""
-    state, due = standing.state, []
+def _reprice(standings: Standings, standing: Standing, event: e.Event) -> None:
+    """Take the prices in force at an event's moment, and note when the next one begins or ends."""
+    state, moment, due = standing.state, event.time, []
     for arm, model in standings.terms.arms:
-        for price in standings.prices.by_model.get(model, ()):
-            due += [at for at in (price.valid_from, price.valid_to) if at is not None and at > moment]
-        try:
-            now = arm_price(standings.prices.price_at(model, moment))
-        except UnpricedModel:
+        for listed in standings.prices.by_model.get(model, ()):
+            due += [at for at in (listed.valid_from, listed.valid_to) if at is not None and at > moment]
+        was, price = state.prices.get(arm), _price_at(standings.prices, model, moment)
+        now = None if price is None else arm_price(price)
+        if now is None:
             aggregates.unpriced(state, arm, moment)
-            continue
-        if state.prices.get(arm) != now:
+        elif was != now:
             aggregates.repriced(state, arm, now, moment)
+        drift_folds.repriced(standing, event, arm, model, was, price, now)
     standing.prices_due_s = min((at.timestamp() for at in due), default=NEVER_S)
+
+
+def _price_at(book: PriceBook, model: str, moment: datetime) -> Price | None:
+    try:
+        return book.price_at(model, moment)
+    except UnpricedModel:
+        return None
 
 
 def arm_price(price: Price) -> ArmPrice:

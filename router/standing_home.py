@@ -16,11 +16,11 @@ import msgspec
 
 from ledger import manifest as manifests
 from ledger.disk import REAL, Disk, publish
-from ledger.events import Event, PolicySet
+from ledger.events import DriftAlarmed, Event, PolicySet
 from ledger.home import Home
 from ledger.manifest import Position
 from ledger.store import keep_snapshot
-from router.standing import Standings, Terms, check_policy
+from router.standing import Standings, Terms, check_alarm, check_policy
 from router.standing_folds import apply
 
 ON_SEALED = "router.standing_home:keep"
@@ -35,6 +35,8 @@ _FOLDING = (
     "forecast",
     "policy",
     "output_bounds",
+    "drift",
+    "drift_folds",
 )
 _decoder = msgspec.json.Decoder(Standings)
 
@@ -55,9 +57,11 @@ class Follower:
         self.standings.position = sequence
 
     def check(self, event: Event) -> None:
-        """Refuse a policy that could not be in force. Errors: InvalidInput."""
+        """Refuse a policy that could not be in force, and an alarm the log does not raise. Errors: InvalidInput, Conflict."""
         if isinstance(event, PolicySet):
             check_policy(self.standings.terms, event)
+        if isinstance(event, DriftAlarmed):
+            check_alarm(self.standings, event)
 
     def apply(self, event: Event) -> None:
         """Fold one event in."""

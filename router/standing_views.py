@@ -7,6 +7,7 @@ stands in the ledger's own part of the answers.
 from __future__ import annotations
 
 from router import policy
+from router.drift import ShareWatch
 from router.shifts import shares_now
 from router.standing import Standing, gain_of, usd_of
 
@@ -103,6 +104,43 @@ def quality_of(standing: Standing) -> list[dict[str, object]]:
             }
         )
     return rows
+
+
+def drift_of(standing: Standing) -> dict[str, object]:
+    """What is watched of a client, against which past, and the alarms that were told, the latest last."""
+    watched = standing.drift
+    return {
+        "client_id": standing.client_id,
+        "raised": watched.raised,
+        "alarms": [
+            {
+                "drift": alarm.drift,
+                "time": alarm.time.isoformat(),
+                "reason": alarm.reason,
+                "cause_id": alarm.cause_id,
+                "before": alarm.before,
+                "after": alarm.after,
+                "observations": alarm.observations,
+            }
+            for alarm in watched.told
+        ],
+        "latency": {
+            name: {"usual_s": None if watch.usual_s is None else round(watch.usual_s, 6), "calls": watch.count}
+            for name, watch in sorted(watched.latency.items())
+        },
+        "served": {model: sorted(names) for model, names in sorted(watched.served.items())},
+        "complex": _share(watched.is_complex),
+        "agreement": _share(watched.agrees),
+    }
+
+
+def _share(watch: ShareWatch) -> dict[str, object]:
+    is_known = watch.count > 0
+    return {
+        "share": round(watch.share, 6) if is_known else None,
+        "count": watch.count,
+        "weight": round(watch.weight, 3),
+    }
 
 
 def _look_of(standing: Standing) -> dict[str, object]:

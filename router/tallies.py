@@ -33,6 +33,14 @@ class Mean:
         self.total = self.total * KEEP + value
         self.squares = self.squares * KEEP + value * value
 
+    def fade(self, weight: float) -> None:
+        """Let all that was counted weigh no more than this many values."""
+        share = min(weight / self.weight, 1.0) if self.weight else 1.0
+        self.weight *= share
+        self.weight_squares *= share * share
+        self.total *= share
+        self.squares *= share
+
     @property
     def mean(self) -> float | None:
         """None before the first value: unknown is not zero."""
@@ -72,6 +80,11 @@ class Tally:
             self.edit_rate.take(ratio)
         if minutes is not None:
             self.edit_minutes.take(minutes)
+
+    def fade(self, weight: float) -> None:
+        """The arm has changed: what was counted of it weighs no more than this many drafts."""
+        for mean in (self.edit_rate, self.touched, self.edit_minutes, *self.scores.values()):
+            mean.fade(weight)
 
     def scored(self, criterion: str, value: float) -> None:
         """A judgement by a rubric."""

@@ -98,6 +98,7 @@ class Views:
         arms = [row for standing in seen for row in standing_views.quality_of(standing)]
         ratings = {standing.client_id: standing.ratings for standing in seen}
         shown = {"object": "quality", "edits": edits, "latency": latency, "arms": arms, "ratings": ratings}
+        shown["drift"] = [standing_views.drift_of(standing) for standing in seen]
         return answer(_encode(shown))
 
     async def models(self, request: web.Request, _: Visit) -> web.StreamResponse:
