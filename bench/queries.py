@@ -90,7 +90,7 @@ def _rows(files: list[Path], own: list[Path], tail: Path) -> dict[str, Callable[
     connection = duckdb.connect(config={"threads": peers.THREADS})
     # As `halfpenny query` connects; a footer is read for binding and again for reading, and there are fifty of them.
     connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
-    views = {"whole": (files, []), "own": (own, []), "tailed": (own, [tail])}
+    views = {"whole": ([files], []), "own": ([own], []), "tailed": ([own], [tail])}
     for name, (segments, journals) in views.items():
         connection.execute(catalog.events_view(segments, journals).replace("VIEW events", f"VIEW {name}", 1))
     middle = files[len(files) // 2]

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -129,7 +130,7 @@ def _execute(path: Path, statements: Sequence[str]) -> None:
 
 
 def _events(segments: Sequence[Path], journals: Sequence[Path]) -> Iterator[str]:
-    yield events_view(segments, journals)
+    yield events_view(alike(segments), journals)
     yield f"COMMENT ON VIEW events IS {rows.literal(comments.EVENTS_VIEW)}"
     yield from _column_comments(
         "events", {name: comments.COLUMNS[name] for name in _names() if name in comments.COLUMNS}
@@ -148,11 +149,25 @@ def _meta(manifest: Manifest, damaged: Collection[str], now: datetime) -> Iterat
     yield from _column_comments("meta", comments.META)
 
 
-def events_view(segments: Sequence[Path], journals: Sequence[Path]) -> str:
-    """The text of the view `events`: sealed rows and the live tail, with the same columns."""
-    parts = []
-    if segments:
-        parts.append(rows.of_segments(segments))
+def alike(segments: Sequence[Path]) -> list[list[Path]]:
+    """Segments in their order, those together that follow each other and have the same columns. Errors: duckdb.Error."""
+    if not segments:
+        return []
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET threads = 1")
+        found = connection.execute(f"SELECT * FROM parquet_schema({rows.paths(segments)})").fetchall()  # noqa: S608 - our own names
+    columns: dict[str, list[object]] = {}
+    for file, *column in found:
+        columns.setdefault(file, []).append(column)
+    return [list(group) for _, group in groupby(segments, lambda segment: columns[str(segment)])]
+
+
+def events_view(alike: Sequence[Sequence[Path]], journals: Sequence[Path]) -> str:
+    """The text of the view `events`: sealed rows and the live tail, with the same columns.
+
+    Shapes: segments as `alike` gives them: a query then opens one of each group to be bound, and not every one.
+    """
+    parts = [rows.of_segments(segments, are_alike=True) for segments in alike]
     if journals:
         parts.append(rows.of_lines(journals, is_live=True))
     if not parts:

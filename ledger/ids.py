@@ -210,19 +210,19 @@ class Known:
         """Know one more event of the unsealed tail, in order."""
         self._recent[key_of(event.id)] = None
 
-    def fresh(self, events: Sequence[Event], bodies: Sequence[bytes]) -> list[int]:
-        """Which of these events, by index, are not in the log; the others are there, as they are.
+    def fresh(self, events: Sequence[Event], bodies: Sequence[bytes]) -> dict[int, tuple[bytes, bytes]]:
+        """Which of these events, by index, are not in the log, each with its key and digest; the others are there, as they are.
 
         Errors: Conflict for an id under which something else was recorded, or is to be.
         """
-        found: list[int] = []
+        found: dict[int, tuple[bytes, bytes]] = {}
         batch: dict[bytes, bytes] = {}
         for index, (event, body) in enumerate(zip(events, bodies, strict=True)):
             key = key_of(event.id)
             there = batch.get(key) or self._digest(key)
             if there is None:
-                found.append(index)
-                batch[key] = digest_of(body)
+                batch[key] = digest = digest_of(body)
+                found[index] = key, digest
             elif there != digest_of(body):
                 raise Conflict(
                     f"Event id {event.id} is taken: another fact was recorded under it, and a {_name(event)} was sent. "
@@ -234,9 +234,9 @@ class Known:
         """Whether the log has an event of this id."""
         return self._digest(key_of(event_id)) is not None
 
-    def add(self, event: Event, body: bytes) -> None:
+    def add(self, key: bytes, digest: bytes) -> None:
         """Know an event that was just given its place."""
-        self._recent[key_of(event.id)] = digest_of(body)
+        self._recent[key] = digest
         if len(self._recent) >= self._look_at:
             self._relieve()
 

@@ -46,13 +46,14 @@ def of_lines(files: Sequence[Path], *, is_live: bool) -> str:
     )
 
 
-def of_segments(files: Sequence[Path]) -> str:
+def of_segments(files: Sequence[Path], *, are_alike: bool = False) -> str:
     """A SELECT of every row of these segments, with the columns `NAMES`, also where all of them are older than a column.
 
+    Shapes: `are_alike` only of files known to have the same columns; binding opens one of them then, and not each.
     Source: reference/storage.md, "Traps found": without union_by_name later columns vanish in silence.
     """
     names = ", ".join(map(quoted, NAMES))
-    found = f"SELECT * FROM read_parquet({paths(files)}, union_by_name = true)"  # noqa: S608 - our own names
+    found = f"SELECT * FROM read_parquet({paths(files)}, union_by_name = {'false' if are_alike else 'true'})"  # noqa: S608 - our own names
     return f"SELECT {names}\nFROM ({of_nothing()} UNION ALL BY NAME {found})"
 
 

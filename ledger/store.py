@@ -155,9 +155,9 @@ class Ledger:
         pending = self._writer.submit(encoded)
         if not events:
             return pending
-        for event, body in zip(events, encoded, strict=True):
+        for event, known in zip(events, fresh.values(), strict=True):
             apply(self.state, event)
-            self._known.add(event, body)
+            self._known.add(*known)
         self.state.position, self._last = pending.last, pending
         for fold in self._folds:
             for event in events:

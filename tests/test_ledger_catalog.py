@@ -195,6 +195,12 @@ def test_columns_that_came_later_are_null_in_older_segments_and_not_lost_in_newe
             f"COPY (FROM read_parquet('{first}') SELECT * EXCLUDE (ticket_id)) TO '{tmp_path}/older' (FORMAT parquet)"
         )
     older, newer = tmp_path / "older", home.path / manifests.load(home, REAL).files[1].path
+    assert catalog.alike((older, newer, newer)) == [[older], [newer, newer]]
+
+    first.write_bytes(older.read_bytes())
+    catalog.publish(home, manifests.load(home, REAL), (), now=START)
+    published = asked(home, "SELECT ticket_id FROM events ORDER BY sequence")
+    assert published == [(None,), (None,), ("ticket-2",), ("ticket-3",)]
 
     for files, tickets in (((older, newer), [None, None, "ticket-2", "ticket-3"]), ((older,), [None, None])):
         with duckdb.connect() as connection:
