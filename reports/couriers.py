@@ -23,7 +23,8 @@ from ledger.errors import Conflict, InvalidInput, LedgerError
 from ledger.events import Event
 from ledger.home import Home
 from ledger.projections import State
-from reports.delivery import Wanted, delivered, mail, payload, signature, wanted
+from ledger.webhooks import signed_headers
+from reports.delivery import Wanted, delivered, mail, payload, wanted
 from reports.errors import Altered
 from reports.places import MANIFEST, directory_of
 from reports.settings import Mail, Settings, of_home
@@ -167,13 +168,7 @@ async def _mail(one: Wanted, server: Mail, password: str | None, written: bytes,
 
 async def _post(one: Wanted, body: bytes, secret: str, timestamp: int) -> None:
     """A redirect is a refusal: the body goes to the configured address and nowhere else."""
-    headers = {
-        "content-type": "application/json",
-        "user-agent": "halfpenny",
-        "webhook-id": one.message_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature(secret.encode(), one.message_id, timestamp, body),
-    }
+    headers = signed_headers(secret.encode(), one.message_id, timestamp, body)
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WEBHOOK_TIMEOUT_S), trust_env=False) as session,

@@ -7,7 +7,6 @@ the event a crash may fall, so a recipient may get it twice, never not at all; b
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import html
@@ -198,12 +197,3 @@ def payload(one: Wanted, written: bytes) -> bytes:
         "path": f"/v1/reports/{issued.subject}/{issued.period}.json?revision={issued.revision}",
     }
     return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def signature(secret: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """The webhook-signature header: HMAC-SHA-256 over id, timestamp and raw body.
-
-    Source: standardwebhooks.com, symmetric scheme v1; `timestamp` are Unix seconds.
-    """
-    digest = hmac.new(secret, b"%b.%d.%b" % (message_id.encode(), timestamp, body), hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(digest).decode()}"

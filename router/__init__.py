@@ -24,6 +24,8 @@ For serving calls:
     settlement       the events of an attempt: its hold, and its one end                 pure
     output_bounds    how many tokens a reply may have, from what replies had             pure
     bounding         the same over the ledger's state
+    budget_watch     says that spend reached a share of a cap
+    warning_hook     tells a webhook of it                                               edge: aiohttp
     holds            the line in which calls wait for holds to come free                 edge: asyncio
     upstream         the one awaited call on a model                                     edge: aiohttp
     calls            the life of a call: hold, send, settle or void, and again           edge: asyncio

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,6 +43,7 @@ from router.shared_replies import shared_store
 from router.standing import Standings
 from router.upstream import Upstream
 from router.views import Views
+from router.warning_hook import WarningHook
 
 CANCELLED_S = 5.0  # for cancelled calls to settle, and for the last connections to close
 BACKLOG = 1024
@@ -129,11 +130,12 @@ def build(
     now: Callable[[], datetime] = now_utc,
     chance: Callable[[], float] = random.random,
     content: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Service:
     """The service over an open ledger, which `standings` follow. `more` are routes of other rooms, marked like ours; kept
-    replies lie in `content`.
+    replies lie in `content`; `environment` holds the secret that signs warnings.
 
-    Errors: UnmarkedRoute.
+    Errors: UnmarkedRoute; BadConfig when that secret is missing.
     """
     counts = Counts()
     is_told = config.server.log_level == "debug"
@@ -146,7 +148,8 @@ def build(
         return durable
 
     upstream = Upstream(config.provider, provider_key)
-    watch = BudgetWatch(ledger.state, config.budget.warn_at, submit=ledger.submit, new_id=new_id)
+    hook = WarningHook(config.budget, environment or {}, now=now)
+    watch = BudgetWatch(ledger.state, config.budget.warn_at, submit=ledger.submit, new_id=new_id, tell=hook.tell)
     budget = shared_budget(
         ledger.state,
         config.budget,
@@ -227,6 +230,7 @@ def build(
     async def pool(_: web.Application) -> AsyncIterator[None]:
         async with upstream, budget or nullcontext():
             yield
+        await hook.settle()
         await cache.settle()
         for store in (replies, shared):
             if store is not None:

@@ -22,7 +22,9 @@ _log = structlog.stdlib.get_logger()
 
 
 class BudgetWatch:
-    """Looks at the accounts of a call once it is settled. Units: `thresholds` are shares of the cap."""
+    """Looks at the accounts of a call once it is settled. Units: `thresholds` are shares of the cap. `tell` gets each warning
+    and what to await for it to be durable.
+    """
 
     def __init__(
         self,
@@ -31,8 +33,9 @@ class BudgetWatch:
         *,
         submit: Callable[[Event], Awaitable[None]],
         new_id: Callable[[], str],
+        tell: Callable[[BudgetWarned, Awaitable[None]], None] = lambda *_: None,
     ) -> None:
-        self._state, self._submit, self._new_id = state, submit, new_id
+        self._state, self._submit, self._new_id, self._tell = state, submit, new_id, tell
         self._thresholds = tuple(sorted(thresholds))
 
     def look(self, settled: CallSettled) -> None:
@@ -57,7 +60,7 @@ class BudgetWatch:
                 return
             event = self._event(scope, scope_id, account, threshold, settled.client_id, settled.time)
             if warning_of(event) not in self._state.warned:
-                self._submit(event)
+                self._tell(event, self._submit(event))
                 _log.warning("budget", scope=scope, scope_id=scope_id, period=account.period, threshold=threshold)
 
     def _event(

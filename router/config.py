@@ -136,12 +136,15 @@ class Policy(_Section, frozen=True, kw_only=True):
 class Budget(_Section, frozen=True, kw_only=True):
     """How long a call waits, in order, for holds to come free before it is refused; when caps are warned about.
 
-    Units: seconds; `warn_at` are shares of a cap, hard or soft. `url` names a Redis or Valkey over which `gateways` of
+    Units: seconds; `warn_at` are shares of a cap, hard or soft. `webhook_url` is told of each warning, signed with the secret
+    that stands in the environment as `webhook_secret_env`. `url` names a Redis or Valkey over which `gateways` of
     them, each with a home of its own, share every cap; a hold it does not grant in `timeout_s` is refused.
     """
 
     wait_s: Annotated[float, Meta(ge=0, le=60)] = 20.0
     warn_at: tuple[Annotated[float, Meta(gt=0, le=1)], ...] = (0.8, 1.0)
+    webhook_url: Annotated[str, Meta(pattern=r"^$|^https://|^http://(127\.0\.0\.1|localhost)[:/]")] = ""
+    webhook_secret_env: str = "HALFPENNY_WEBHOOK_SECRET"  # noqa: S105 - a name
     url: str = ""
     gateways: Annotated[int, Meta(ge=1, le=1000)] = 2
     timeout_s: Annotated[float, Meta(gt=0, le=1)] = 0.5

@@ -75,6 +75,7 @@ def run(
             on_fatal=end_at_once,
             seal=lambda: _seal(ledger),
             content=home.content,
+            environment=environment,
             more=more(ledger),
             texts=drafts_of(home, config),
         )

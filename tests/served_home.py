@@ -179,6 +179,7 @@ async def served(
             texts=drafts_of(home, config),
             chance=lambda: 0.5,
             content=home.content,
+            environment={"HALFPENNY_WEBHOOK_SECRET": "whispered"},
             more=routes(home.path, ledger.state),
         )
         async with (

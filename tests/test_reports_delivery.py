@@ -28,10 +28,11 @@ from ledger.errors import InvalidInput
 from ledger.home import Home, create
 from ledger.segments import read_all
 from ledger.store import Ledger
+from ledger.webhooks import signature
 from reports.build import build
 from reports.cli import described
 from reports.couriers import Couriers, NotDelivered
-from reports.delivery import signature, wanted
+from reports.delivery import wanted
 from reports.errors import Altered
 from reports.job import issued
 from reports.places import directory_of
