@@ -12,6 +12,9 @@ from msgspec import Meta
 
 from ledger.envelope import CallEvent, Count, Digest, Event, Hash, Moment, Month, Name, UsageSource, Usd, Words
 
+CostSum = Annotated[str, Meta(pattern=r"^(0|-?(0\.[0-9]{0,11}[1-9]|[1-9][0-9]{0,24}(\.[0-9]{0,11}[1-9])?))$")]
+Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}$")]
+
 
 class PriceCorrected(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.price.corrected.v1"):
     """Calls cost something else at the book's prices than they were charged: the head of a batch that is recorded whole.
@@ -77,9 +80,30 @@ class HeadSigned(Event, frozen=True, kw_only=True, omit_defaults=True, tag="half
 
     head_sequence: Count
     head_hash: Hash
-    head_cost_sum: Annotated[str, Meta(pattern=r"^(0|-?(0\.[0-9]{0,11}[1-9]|[1-9][0-9]{0,24}(\.[0-9]{0,11}[1-9])?))$")]
+    head_cost_sum: CostSum
     public_key: Digest
-    signature: Annotated[str, Meta(pattern=r"^[0-9a-f]{128}$")]
+    signature: Signature
+
+
+class LogDropped(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.log.dropped.v1"):
+    """Whole months left the log after they were exported; `subject` is the last of them. Signed, so that the gap is no loss unseen.
+
+    Shapes: of the events up to `head_sequence`, whose hash is `head_hash`, `events_dropped` are no longer here; the others lie
+    in the segment of `kept_sha256`, and the state after all of them in the file of `state_sha256`; `export_sha256` is that
+    of the export's list; `signature` covers what ledger/dropping.py writes down. Units: `head_cost_sum` as in head.signed.
+    """
+
+    period: Month
+    head_sequence: Count
+    head_hash: Hash
+    head_cost_sum: CostSum
+    events_dropped: Count
+    kept_sha256: Digest
+    state_sha256: Digest
+    export_sha256: Digest
+    reason: Words
+    public_key: Digest
+    signature: Signature
 
 
 class SubjectErased(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.subject.erased.v1"):

@@ -55,18 +55,18 @@ def backup(home: Home, target: Path, *, with_keys: bool = False) -> Backup:
     """
     if target.exists():
         raise Conflict(f"{target} exists already. A backup is never written over; choose another name.")
-    with _staged(target) as staged:
+    with staged_beside(target) as staged:
         copy = Home(staged / "home" if target.suffix == TAR else staged)
         copy.path.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
         end = _copied(home, copy)
-        for directory in (home.reports, home.heads, *((home.keys,) if with_keys else ())):
+        for directory in (home.reports, home.heads, home.carried, *((home.keys,) if with_keys else ())):
             if directory.is_dir():
                 shutil.copytree(
                     directory, copy.path / directory.name, ignore=shutil.ignore_patterns("*.tmp", ".*", "content")
                 )
         shutil.copyfile(home.config, copy.config)
         _verify(copy)
-        _sync(copy.path)
+        sync_all(copy.path)
         if target.suffix == TAR:
             packed = staged / "home.tar"
             with tarfile.open(packed, "w") as tar:
@@ -90,7 +90,7 @@ def restore(source: Path, target: Path, clock: Callable[[], datetime], *, keys: 
         raise Conflict(f"{target} is not empty. A home is never written over; choose another directory.")
     if not source.exists():
         raise NotFound("backup", str(source), "Name the directory or the .tar file that halfpenny backup wrote.")
-    with _staged(target) as staged:
+    with staged_beside(target) as staged:
         if source.is_dir():
             shutil.copytree(source, staged, dirs_exist_ok=True)
         else:
@@ -106,7 +106,7 @@ def restore(source: Path, target: Path, clock: Callable[[], datetime], *, keys: 
             directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
             directory.chmod(_DIRECTORY_MODE)
         _verify(copy)
-        _sync(copy.path)
+        sync_all(copy.path)
         if target.exists():
             target.rmdir()
         os.rename(staged, target)
@@ -125,7 +125,7 @@ def _copied(home: Home, copy: Home) -> Position:
         manifest = manifests.load(home, REAL)
         try:
             for segment in manifest.files:
-                _copy_segment(home, copy, segment)
+                copy_segment(home, copy, segment)
             return _copy_tail(home, copy, manifest)
         except FileNotFoundError as missing:
             if not left or manifests.load(home, REAL).generation == manifest.generation:
@@ -133,7 +133,8 @@ def _copied(home: Home, copy: Home) -> Position:
     raise AssertionError("the last try returns or raises")
 
 
-def _copy_segment(home: Home, copy: Home, segment: Segment) -> None:
+def copy_segment(home: Home, copy: Home, segment: Segment) -> None:
+    """Copy a segment to the same path in another home, its SHA-256 compared. Errors: Damage; FileNotFoundError."""
     target, running = copy.path / segment.path, sha256()
     if target.exists():
         return  # of an earlier try
@@ -183,7 +184,7 @@ def _verify(copy: Home) -> None:
 
 
 @contextmanager
-def _staged(target: Path) -> Iterator[Path]:
+def staged_beside(target: Path) -> Iterator[Path]:
     """A directory beside the target to build in, gone at the end whatever happened."""
     staged = target.absolute().with_name(f".{target.name}{_STAGED}")
     try:
@@ -204,6 +205,7 @@ def _unpack(source: Path, target: Path) -> None:
         raise Damage(source, f"it cannot be unpacked ({refused})") from None
 
 
-def _sync(directory: Path) -> None:
+def sync_all(directory: Path) -> None:
+    """Make everything in a directory durable, names and contents."""
     for path in (*directory.rglob("*"), directory):
         (REAL.sync_dir if path.is_dir() else REAL.sync_file)(path)

@@ -143,7 +143,8 @@ def _meta(manifest: Manifest, damaged: Collection[str], now: datetime) -> Iterat
         f"CAST({manifest.sealed_up_to} AS BIGINT) AS sealed_up_to, "
         f"CAST({rows.literal(now.astimezone(UTC).isoformat())} AS TIMESTAMPTZ) AS published_at, "
         f"{rows.literal(manifest.source)} AS source, "
-        f"CAST([{', '.join(map(rows.literal, sorted(damaged)))}] AS VARCHAR[]) AS damaged"
+        f"CAST([{', '.join(map(rows.literal, sorted(damaged)))}] AS VARCHAR[]) AS damaged, "
+        f"CAST({'NULL' if manifest.dropped is None else rows.literal(manifest.dropped.period)} AS VARCHAR) AS dropped_through"
     )
     yield "COMMENT ON TABLE meta IS 'Which state of the ledger these views show. Grain: one row.'"
     yield from _column_comments("meta", comments.META)

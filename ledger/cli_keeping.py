@@ -1,4 +1,4 @@
-"""The commands that keep a ledger: signed heads, backups, and the way back."""
+"""The commands that keep a ledger: signed heads, backups and the way back, and what goes when a contract wants it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli import stamp, state_of, write
+from ledger.cli import seal_now, stamp, state_of, write
+from ledger.errors import Conflict
 from ledger.home import existing
 from ledger.output import DEFAULT_HOME, Format, FormatOption, HomeOption, say, show
 
@@ -115,3 +116,38 @@ def erase(
     write(context, at, event)
     whose = client_id if ticket is None else f"ticket {ticket} of {client_id}"
     say(f"The texts of {whose} can no longer be read: {destroyed} keys destroyed, and none is ever made again.")
+
+
+@app.command(rich_help_panel=PANEL)
+def drop(
+    context: typer.Context,
+    export: Annotated[Path, typer.Argument(metavar="EXPORT", help="What halfpenny export parquet wrote.")],
+    reason: Annotated[str, typer.Option(help="Why: the contract that asks for it.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    form: FormatOption = Format.table,
+) -> None:
+    """Drop the calls and edits of closed months that an export holds; totals, closings and reports stay. For good."""
+    from ledger import dropping  # noqa: PLC0415
+    from ledger import manifest as manifests  # noqa: PLC0415
+    from ledger.disk import REAL  # noqa: PLC0415
+    from ledger.money import text  # noqa: PLC0415
+
+    at = existing(Path(home))
+    seal_now(context, at)
+    state = state_of(home)
+    plan = dropping.planned(at, export, state)
+    show([{"client_id": client_id, "month": month, "events": count, "closed_at_usd": text(state.total(client_id, month).cost_usd)}
+          for (client_id, month), count in sorted(plan.months.items())], form)  # fmt: skip
+    events = f"{sum(plan.months.values())} events of {plan.listed.period} and before"
+    if dry_run:
+        say(f"{events} would be dropped, all of them in {export}; nothing was.")
+        return
+    event = dropping.prepare(at, plan, stamp(), reason.strip()[:2000])
+    write(context, at, event)
+    seal_now(context, at)
+    if (now := manifests.load(at, REAL).dropped) is None or now.event_id != event.id:
+        raise Conflict(
+            "The drop is recorded and not carried out yet: whoever seals next does it. See halfpenny doctor."
+        )
+    say(f"{events} are dropped, for good; event log.dropped says so and is signed. Keep {export}.")

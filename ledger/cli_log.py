@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli import Doors, state_of
-from ledger.errors import HomeInUse, NotFound
+from ledger.cli import seal_now, state_of
+from ledger.errors import NotFound
 from ledger.home import Home, existing
 from ledger.money import text
 from ledger.output import DEFAULT_HOME, AsOfOption, Format, FormatOption, HomeOption, say, show
@@ -134,23 +134,8 @@ def verify(
 @app.command(rich_help_panel=PANEL)
 def seal(context: typer.Context, home: HomeOption = DEFAULT_HOME) -> None:
     """Seal what the journal holds into Parquet now; beside a running service, the service does it."""
-    from ledger.store import Ledger  # noqa: PLC0415
-
-    at = existing(Path(home))
-    try:
-        ledger = Ledger.open(at.path, clock=lambda: datetime.now(UTC))
-    except HomeInUse:
-        doors: Doors | None = context.find_root().obj
-        if doors is None:
-            raise
-        doors.post_seal(at)
-        say("The running service has sealed its journal.")
-        return
-    try:
-        ledger.seal()
-    finally:
-        ledger.close()
-    say("Sealed.")
+    by_service = seal_now(context, existing(Path(home)))
+    say("The running service has sealed its journal." if by_service else "Sealed.")
 
 
 @app.command(rich_help_panel=PANEL)

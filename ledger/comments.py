@@ -200,7 +200,11 @@ COLUMNS: Mapping[str, str] = {
     "head_hash": "The hash of that event, hex.",
     "head_cost_sum": "Sum of cost_usd over all events up to there; exact USD, as text.",
     "public_key": "The Ed25519 key a head was signed with, its public half, hex.",
-    "signature": "The Ed25519 signature of a head, hex.",
+    "signature": "The Ed25519 signature of a head or a drop, hex.",
+    "events_dropped": "How many events up to head_sequence were exported and dropped.",
+    "kept_sha256": "SHA-256 of the segment that holds what stayed of them, hex.",
+    "state_sha256": "SHA-256 of the state after them, hex.",
+    "export_sha256": "SHA-256 of the list of the export that holds what was dropped, hex.",
 }
 
 META: Mapping[str, str] = {
@@ -209,4 +213,5 @@ META: Mapping[str, str] = {
     "published_at": "When these views were published, UTC; attach again to see files that came later.",
     "source": "Which writer's log this is.",
     "damaged": "Segments that are left out of the views because they no longer match their SHA-256.",
+    "dropped_through": "The last month whose calls and edits were exported and dropped: they are in no view. Absent when nothing was.",
 }

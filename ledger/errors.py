@@ -7,6 +7,7 @@ LedgerError
 │   ├── BadPeriod       not a month written YYYY-MM
 │   └── Conflict        against what the ledger already holds
 ├── NotFound            a client, key, ticket or call the ledger does not know
+├── NoLongerHere        what was asked needs events that were exported and dropped (exit 2)
 ├── Refusal             a call that must not be made (HTTP 402, 404)
 │   ├── UnpricedModel
 │   └── BudgetSpent
@@ -72,6 +73,19 @@ class NotFound(LedgerError):
     def __init__(self, what: str, name: str, hint: str) -> None:
         self.what, self.name = what, name
         super().__init__(f"There is no {what} {name!r}. {hint}")
+
+
+class NoLongerHere(LedgerError):
+    """A question that only dropped events could answer; it is not answered by less."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, period: str) -> None:
+        self.period = period
+        super().__init__(
+            f"{what} cannot be told from this ledger: the events of {period} and before were exported and dropped. What they came to "
+            "is in the closings and issued reports (halfpenny report list); the events themselves are in the export."
+        )
 
 
 class Refusal(LedgerError):

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ledger.afterwards import CallCorrected, HeadSigned, MonthAdjusted, PriceCorrected, SubjectErased
+from ledger.afterwards import CallCorrected, HeadSigned, LogDropped, MonthAdjusted, PriceCorrected, SubjectErased
 from ledger.call_events import (
     CallCached,
     CallClaimed,
@@ -73,6 +73,7 @@ __all__ = (
     "Figure",
     "Hash",
     "HeadSigned",
+    "LogDropped",
     "Moment",
     "Month",
     "MonthAdjusted",
@@ -370,4 +371,5 @@ EVENTS: tuple[type[Event], ...] = (
     MonthAdjusted,
     HeadSigned,
     SubjectErased,
+    LogDropped,
 )

@@ -75,8 +75,19 @@ class Reached:
     @property
     def cost_sum(self) -> str:
         """The sum as text, however large."""
-        plain = f"{self.cost:f}"
-        return (plain.rstrip("0").rstrip(".") if "." in plain else plain) or "0"
+        return sum_text(self.cost)
+
+
+def sum_text(cost: Decimal) -> str:
+    """A sum as text, however large: one spelling an amount."""
+    plain = f"{cost:f}"
+    return (plain.rstrip("0").rstrip(".") if "." in plain else plain) or "0"
+
+
+def _dropped(home: Home) -> Reached:
+    """Where the log can be read from: its beginning, or where the last drop ended."""
+    dropped = manifests.load(home, REAL).dropped
+    return Reached() if dropped is None else Reached(dropped.sequence, dropped.hash, Decimal(dropped.cost_sum))
 
 
 def due(home: Home, state: State, now: datetime) -> Iterator[tuple[str, Reached]]:
@@ -86,6 +97,7 @@ def due(home: Home, state: State, now: datetime) -> Iterator[tuple[str, Reached]
     """
     last = max(state.heads.values(), key=lambda head: head.head_sequence, default=None)
     at = Reached() if last is None else Reached(last.head_sequence, last.head_hash, Decimal(last.head_cost_sum))
+    at = max(at, _dropped(home), key=lambda one: one.sequence)
     from ledger.segments import read_all  # noqa: PLC0415 - reading Parquet, which a service's own process never does
 
     month: str | None = None
@@ -196,8 +208,11 @@ def check(home: Home, given: Iterable[Head] = (), trusted: str | None = None) ->
         return found, 0
     trusted = trusted.lower() if trusted is not None else _own_key(home) or kept[0][1].public_key
     wanted = {head.sequence for _, head in kept}
-    at, reached = Reached(), dict[int, tuple[str, str]]()
-    for event in takewhile(lambda one: (one.sequence or 0) <= max(wanted), read_all(home)):
+    at = _dropped(home)
+    # Of what was dropped only the signatures can be checked; where it ended the sum and the hash can.
+    reached = {head.sequence: (head.hash, head.cost_sum) for _, head in kept if head.sequence < at.sequence}
+    reached |= {at.sequence: (at.hash, at.cost_sum)} if at.sequence in wanted else {}
+    for event in takewhile(lambda one: (one.sequence or 0) <= max(wanted), read_all(home, after=at.sequence)):
         at.take(event)
         if at.sequence in wanted:
             reached[at.sequence] = (at.hash, at.cost_sum)
@@ -224,15 +239,9 @@ def _all(home: Home, given: Iterable[Head], found: list[Finding]) -> list[tuple[
 
 
 def _unlike(head: Head, trusted: str, source: str, reached: tuple[str, str] | None) -> str | None:
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
-
     if head.public_key != trusted:
         return f"is signed with the key {head.public_key}, not with {trusted}"
-    try:
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(head.public_key))
-        key.verify(bytes.fromhex(head.signature), head.signed_bytes())
-    except (InvalidSignature, ValueError):
+    if not is_signature(head.public_key, head.signature, head.signed_bytes()):
         return "bears no valid signature: it was changed, or signed by someone else"
     if head.source != source:
         return f"is of {head.source}, and this log is of {source}"
@@ -244,6 +253,23 @@ def _unlike(head: Head, trusted: str, source: str, reached: tuple[str, str] | No
             f"and {reached[1]} USD there: the past was rewritten"
         )
     return None
+
+
+def is_signature(public_key: str, signature: str, signed: bytes) -> bool:
+    """Whether this key, in hex, signed these bytes so."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key)).verify(bytes.fromhex(signature), signed)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def sign(home: Home, said: bytes) -> str:
+    """The home's signature over these bytes, in hex; its key is made when there is none. Errors: Damage."""
+    return _private_key(home).sign(said).hex()
 
 
 def _private_key(home: Home) -> Ed25519PrivateKey:

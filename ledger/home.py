@@ -75,6 +75,16 @@ class Home:
         return self.path / "ids"
 
     @property
+    def wanted(self) -> Path:
+        """The note of a drop that is under way; see ledger/dropping.py."""
+        return self.path / "drop.json"
+
+    @property
+    def carried(self) -> Path:
+        """The directory of what dropped months came to: a truth, since their events are no longer here."""
+        return self.path / "carried"
+
+    @property
     def lock(self) -> Path:
         """Locked by the one writer; holds the service's address."""
         return self.path / "LOCK"

@@ -19,7 +19,7 @@ import msgspec
 
 from ledger import codec
 from ledger.disk import REAL, Disk, discard, publish
-from ledger.errors import Conflict
+from ledger.errors import Conflict, Damage
 from ledger.events import STAMPS, Event
 from ledger.home import Home
 
@@ -124,15 +124,33 @@ def _store(home: Home, disk: Disk, records: Iterable[bytes], first: int, last: i
 
 def make(home: Home, read: Read, up_to: int, disk: Disk = REAL) -> None:
     """Make what the files lack, up to a sequence, in files of one merge each."""
+    _bring_back(home, disk)
     after, records = known_up_to(home, disk), list[bytes]()
     for event in read(after):
         if (event.sequence or 0) > up_to:
             break
+        if event.sequence != after + len(records) + 1:
+            raise Damage(
+                home.carried / home.ids.name, f"nothing there knows the ids of dropped events from {after + 1} on"
+            )
         records.append(record_of(event))
         if len(records) == MERGED_AT_MOST:
             keep(home, records, after + 1, disk)
             after, records = after + len(records), []
     keep(home, records, after + 1, disk)
+
+
+def _bring_back(home: Home, disk: Disk) -> None:
+    """Files that know ids of dropped events, which no event is left to make anew from. Errors: Damage."""
+    kept = home.carried / home.ids.name
+    for name in disk.list(kept):
+        if _NAME.fullmatch(name) is None or name in disk.list(home.ids):
+            continue
+        content = disk.read(kept / name)
+        if sha256(content[:-SUM_BYTES]).digest() != content[-SUM_BYTES:]:
+            raise Damage(kept / name, "its SHA-256 does not match its content")
+        disk.make_dir(home.ids)
+        publish(disk, home.ids / name, content)
 
 
 def forget(home: Home) -> None:

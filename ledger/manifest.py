@@ -33,11 +33,15 @@ class Position(NamedTuple):
     hash: bytes
 
 
-class Segment(Struct, frozen=True, kw_only=True):
+BEGINNING = Position(0, bytes(16))  # before the first event of a source
+
+
+class Segment(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One sealed Parquet file. All ranges include both ends.
 
     Shapes: `path` relative to HOME; `first_file` and `last_file` are journal file numbers; hashes are 32 hex digits,
-    `prev_hash` being what the first event follows. Units: `cost_usd` exact USD, the sum over all rows; `bytes` of the file.
+    `prev_hash` being what the first event follows. Units: `cost_usd` exact USD, the sum over all rows; `bytes` of the file. `dropped` events
+    of its range are no longer here: only ever of the first segment.
     """
 
     path: str
@@ -54,11 +58,33 @@ class Segment(Struct, frozen=True, kw_only=True):
     schema_version: int
     prev_hash: str
     last_hash: str
+    dropped: int = 0
 
     @property
     def end(self) -> Position:
         """The position after its last event."""
         return Position(self.last_sequence, bytes.fromhex(self.last_hash))
+
+
+class Dropped(Struct, frozen=True, kw_only=True):
+    """What left the log, as the `log.dropped` event says; see ledger/dropping.py.
+
+    Shapes: `period` the last month dropped; `sequence`, `hash` (hex) and `recorded_at` those of the last event looked at;
+    `state_sha256` of the state after it. Units: `cost_sum` exact USD over all events up to there.
+    """
+
+    event_id: str
+    period: str
+    sequence: int
+    hash: str
+    recorded_at: datetime
+    cost_sum: str
+    state_sha256: str
+
+    @property
+    def end(self) -> Position:
+        """The position after the last event looked at."""
+        return Position(self.sequence, bytes.fromhex(self.hash))
 
 
 class Replaced(Struct, frozen=True):
@@ -69,7 +95,10 @@ class Replaced(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """Which segments hold which events. Shapes: `files` in sequence order without a gap; `sealed_up_to` -1 for none."""
+    """Which segments hold which events. Shapes: `files` in sequence order without a gap; `sealed_up_to` -1 for none.
+
+    With `dropped` the first segment holds what is left of its range.
+    """
 
     source: str
     published_at: datetime
@@ -78,11 +107,12 @@ class Manifest(Struct, frozen=True, kw_only=True):
     sealed_up_to: int = NONE_SEALED
     files: tuple[Segment, ...] = ()
     replaced: tuple[Replaced, ...] = ()
+    dropped: Dropped | None = None
 
     @property
     def end(self) -> Position:
         """The position after the last sealed event."""
-        return self.files[-1].end if self.files else Position(0, bytes(16))
+        return self.files[-1].end if self.files else BEGINNING
 
     @property
     def listed(self) -> frozenset[str]:
@@ -140,10 +170,13 @@ def replacing(
 
 def _check_order(manifest: Manifest, path: Path) -> None:
     """The sum vouches for the bytes; this vouches for whoever wrote them."""
-    end, last_file = Position(0, bytes(16)), NONE_SEALED
+    end, last_file = BEGINNING, NONE_SEALED
+    has_gap = tuple(segment.end for segment in manifest.files if segment.dropped)
+    if has_gap != (() if manifest.dropped is None else (manifest.dropped.end,)):
+        raise Damage(path, "its segments lack other events than it says were dropped")
     for segment in manifest.files:
         follows = segment.first_sequence == end.sequence + 1 and segment.prev_hash == end.hash.hex()
-        counted = segment.rows == segment.last_sequence - segment.first_sequence + 1
+        counted = segment.rows + segment.dropped == segment.last_sequence - segment.first_sequence + 1
         if (
             not follows
             or not counted

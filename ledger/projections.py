@@ -311,6 +311,7 @@ _APPLY: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.MonthAdjusted: corrections.month_adjusted,
     e.HeadSigned: _head,
     e.SubjectErased: _nothing,
+    e.LogDropped: _nothing,
 }
 
 
@@ -396,6 +397,11 @@ def _check_erased(state: State, event: e.SubjectErased) -> None:
     state.client(event.subject)
 
 
+def _check_dropped(state: State, event: e.LogDropped) -> None:
+    if event.head_sequence > state.position:
+        raise Conflict(f"Event {event.head_sequence} is not in the log yet, so nothing up to it was dropped.")
+
+
 def _check_budget(state: State, event: e.BudgetSet) -> None:
     if event.scope == "client":
         state.client(event.subject)
@@ -429,6 +435,7 @@ _CHECK: Mapping[type[e.Event], Callable[[State, Any], None]] = {
     e.BillImported: history.check_imported,
     e.HeadSigned: _check_head,
     e.SubjectErased: _check_erased,
+    e.LogDropped: _check_dropped,
     e.CallCorrected: corrections.check_corrected,
     e.MonthAdjusted: corrections.check_adjusted,
 }

@@ -125,19 +125,21 @@ def mergeable(files: Sequence[Segment]) -> slice | None:
     Shapes: in the month being written, at least FAN_OUT neighbours none of which is more than half of the result, so that
     a row is rewritten about once per doubling; in a past month, and when files are too many, all that fit into MAX_ROWS.
     """
+    start = (
+        1 if files and files[0].dropped else 0
+    )  # what is left of dropped months stays a file of its own, as it was signed
     if len(files) > CROWDED:
-        return _packed(files, slice(0, len(files)))
-    for month in _months(files):
+        return _packed(files, slice(start, len(files)))
+    for month in _months(files, start):
         found = _packed(files, month) if month.stop < len(files) else _doubled(files, month)
         if found is not None:
             return found
     return None
 
 
-def _months(files: Sequence[Segment]) -> Iterator[slice]:
-    """Runs of neighbours in one month's directory."""
-    start = 0
-    for index in range(1, len(files) + 1):
+def _months(files: Sequence[Segment], start: int) -> Iterator[slice]:
+    """Runs of neighbours in one month's directory, from this index on."""
+    for index in range(start + 1, len(files) + 1):
         if index == len(files) or _month(files[index]) != _month(files[start]):
             yield slice(start, index)
             start = index

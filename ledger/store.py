@@ -17,9 +17,10 @@ from typing import Protocol, Self
 from msgspec.structs import replace
 from uuid_utils.compat import uuid7
 
-from ledger import bodies, corrections, ids, snapshots
+from ledger import bodies, carried, corrections, ids, snapshots
+from ledger import manifest as manifests
 from ledger.disk import REAL, Disk, publish
-from ledger.errors import InvalidInput
+from ledger.errors import InvalidInput, NoLongerHere
 from ledger.events import STAMPS, CallCorrected, CallOrphaned, CallReserved, Event, MonthAdjusted
 from ledger.home import Home, existing
 from ledger.journal import Limits, Pending
@@ -278,7 +279,7 @@ def _catch_up(home: Home, manifest: Manifest, folds: Sequence[Fold]) -> None:
 
 def sealed_state(home: Home, manifest: Manifest, disk: Disk = REAL) -> State:
     """The state after all sealed events: the snapshot, and whatever it lacks. Errors: Damage."""
-    state = load_snapshot(home, disk) or State()
+    state = load_snapshot(home, disk) or carried.beginning(home, manifest, disk)
     if state.position >= manifest.end.sequence:
         return state
     # Imported here because reading Parquet takes pyarrow, which a start with a fresh snapshot need not load.
@@ -291,15 +292,23 @@ def read_state(home: Home) -> State:
     """The state of a home that another process may be writing. Errors: Damage."""
     from ledger.segments import read_all  # noqa: PLC0415
 
-    state = load_snapshot(home) or State()
+    state = load_snapshot(home) or carried.beginning(home, manifests.load(home, REAL))
     return replay(read_all(home, after=state.position), state)
 
 
 def state_as_of(home: Home, moment: datetime) -> State:
-    """The state as it was known at a moment: of the events before the first that was recorded later. Errors: Damage."""
+    """The state as it was known at a moment: of the events before the first that was recorded later.
+
+    Errors: NoLongerHere when that lies in what was dropped; Damage.
+    """
     from ledger.segments import read_all  # noqa: PLC0415
 
-    return replay(takewhile(lambda event: event.recorded_at is None or event.recorded_at <= moment, read_all(home)))
+    manifest = manifests.load(home, REAL)
+    if manifest.dropped is not None and moment < manifest.dropped.recorded_at:
+        raise NoLongerHere(f"What was known at {moment:%Y-%m-%dT%H:%M:%SZ}", manifest.dropped.period)
+    state = carried.beginning(home, manifest)
+    later = read_all(home, after=state.position)
+    return replay(takewhile(lambda event: event.recorded_at is None or event.recorded_at <= moment, later), state)
 
 
 def load_snapshot(home: Home, disk: Disk = REAL) -> State | None:
@@ -322,7 +331,6 @@ def keep_snapshot(home: Home, disk: Disk, events: Iterable[Event], position: Pos
 
     Shapes: called after each seal with its events; what was kept before an earlier seal is made up from the segments.
     """
-    from ledger import manifest as manifests  # noqa: PLC0415
     from ledger.segments import read_sealed  # noqa: PLC0415
 
     records: list[bytes] = []
@@ -343,10 +351,9 @@ def keep_snapshot(home: Home, disk: Disk, events: Iterable[Event], position: Pos
 
 
 def _keep_state(home: Home, disk: Disk, events: Iterable[Event], position: Position) -> None:
-    from ledger import manifest as manifests  # noqa: PLC0415
     from ledger.segments import read_sealed  # noqa: PLC0415
 
-    state = load_snapshot(home, disk) or State()
+    state = load_snapshot(home, disk) or carried.beginning(home, manifests.load(home, disk), disk)
     waiting = iter(events)
     first = next(waiting, None)
     if first is None or state.position >= position.sequence:
@@ -369,7 +376,9 @@ def rebuild(home: Home, clock: Callable[[], datetime]) -> int:
     state = State()
 
     def fold(manifest: Manifest) -> Take:
-        replay(read_sealed(home, manifest), state)
+        nonlocal state
+        state = carried.beginning(home, manifest)
+        replay(read_sealed(home, manifest, after=state.position), state)
         ids.forget(home)
         ids.make(home, lambda after: read_sealed(home, manifest, after=after), manifest.end.sequence)
         if state.position:

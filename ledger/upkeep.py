@@ -38,13 +38,17 @@ def work(home: Home, command: Command, tools: Tools, *, now: datetime) -> Answer
     trouble: str | None = None
     made: int | None = None
     prepared: int | None = None
-    manifest = manifests.load(home, disk)
+    manifest, is_dropping = manifests.load(home, disk), False
     refusals = (LedgerError, OSError)
     try:
         if command.prepare is not None:
             recovery.new_file(home, disk, command.prepare)
             made = command.prepare
         manifest = segments.seal(home, command.seal_up_to, now=now, disk=disk, form=form, on_sealed=tools.on_sealed)
+        if is_dropping := home.wanted.name in disk.list(home.path):
+            from ledger import dropping  # noqa: PLC0415 - once in months
+
+            manifest = dropping.carry_out(home, manifest, now=now, disk=disk, form=form)
     except refusals as refused:
         trouble = str(refused)
         manifest = manifests.load(home, disk)
@@ -54,7 +58,8 @@ def work(home: Home, command: Command, tools: Tools, *, now: datetime) -> Answer
         prepared = made  # and not what is merely seen: a name whose sync failed goes with the power
         if out:
             trouble = trouble or f"{', '.join(out)} is damaged and left out of the views"
-        if trouble is None and command.prepare is None:
+        # Neighbours are not merged across the end of a drop that is under way.
+        if trouble is None and command.prepare is None and not is_dropping:
             merged = segments.compact(home, now=now, disk=disk, form=form)
             if merged.generation != manifest.generation:
                 manifest = merged

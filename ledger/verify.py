@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ledger import codec, collection, segments, tail
+from ledger import codec, collection, dropping, segments, tail
 from ledger import manifest as manifests
 from ledger.codec import BadLine
 from ledger.disk import REAL, Disk
@@ -113,13 +113,33 @@ def _verified(home: Home, manifest: Manifest, disk: Disk, form: Form) -> Verifie
     found = Verified(source=manifest.source)
     for segment in manifest.files:
         found.segments += 1
+        if segment.dropped:
+            found.findings += _of_the_gap(home, segment, disk)
+            continue
         found.findings += _in_segment(home, segment, disk, form)
     end = _check_tail(home, manifest, disk, found)
+    if manifest.dropped is not None and found.is_ok:
+        found.findings += [Finding(path=path, why=why) for path, why in dropping.unlike(home, manifest, disk, form)]
+        found.notes.append(
+            f"{manifest.files[0].dropped} events of {manifest.dropped.period} and before were exported and dropped, as a signed "
+            f"log.dropped says; {manifest.files[0].rows} events up to {manifest.dropped.sequence} stay."
+        )
     found.events, found.last_hash = end.sequence, end.hash.hex()
     found.notes += [
         f"{path} is not listed and waits out its grace." for path in collection.unlisted(home, disk, manifest)
     ]
     return found
+
+
+def _of_the_gap(home: Home, segment: Segment, disk: Disk) -> list[Finding]:
+    """What stays of dropped months: its rows do not follow each other, so its sum vouches for them, and the signature for the sum."""
+    try:
+        segments.check(home, disk, segment)
+    except FileNotFoundError:
+        return [Finding(path=segment.path, why="the file is missing", sequence=segment.first_sequence)]
+    except Damage as refused:
+        return [Finding(path=segment.path, why=str(refused))]
+    return []
 
 
 def _in_segment(home: Home, segment: Segment, disk: Disk, form: Form) -> list[Finding]:

@@ -14,13 +14,16 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from ledger.disk import DIRECTORY_MODE, FILE_MODE, REAL
-from ledger.errors import InvalidInput
-from ledger.home import existing
+from ledger.errors import InvalidInput, NoLongerHere
+from ledger.home import Home, existing
+from ledger.manifest import Dropped
+from ledger.store import state_as_of
 from reports import model
 from reports.charts import PAPER, SCREEN
 from reports.compose import compose
@@ -39,6 +42,7 @@ from reports.pictures import pictures
 from reports.places import directory_of, revisions
 from reports.settings import of_home
 from reports.tables import as_csv
+from reports.warehouse import dropped_from
 from reports.words import LANGUAGES
 from reports.workbook import as_xlsx
 
@@ -79,11 +83,13 @@ def build(
     prepared_by: str = "",
     language: str | None = None,
     config: Path | None = None,
+    as_of: datetime | None = None,
 ) -> BuiltReport:
     """The report of a client's month, built or found; with `out_dir` its files are copied there too.
 
     Who prepared it and how it looks is the section [reports] of the home's configuration, or of `config`, unless `prepared_by` says who. Another `language` than
-    the client's is a translation: the same revision and figures, written to `out_dir` alone.
+    the client's is a translation: the same revision and figures, written to `out_dir` alone. `as_of` a moment it is the report that
+    would have been built then, the revisions of then before it, written to `out_dir` alone.
     Errors: NotAHome, NotFound for the client, BadPeriod, NoRate, Damage, DoesNotRender, Altered, InvalidInput; OSError.
     """
     if language is not None and (out_dir is None or language not in LANGUAGES):
@@ -91,8 +97,22 @@ def build(
     at = existing(home).under(config)
     settings = of_home(at)
     how = Print(prepared_by or settings.prepared_by, settings.language_of(client), look_of(at, settings))
-    facts = read_month(home, client, period)
     place = directory_of(at, client, period)
+    gone = dropped_from(at)
+    if as_of is not None:
+        return _as_known(at, client, period, as_of, how, out_dir)
+    if gone is not None and period <= gone.period:
+        return _still_there(place, client, period, gone, language, out_dir)
+    facts = read_month(home, client, period)
+    if (
+        gone is not None
+        and facts.closed
+        and (told := _last(place)) is not None
+        and told.up_to_sequence == facts.chain.sequence
+    ):
+        return _still_there(
+            place, client, period, gone, language, out_dir
+        )  # it looks back on months that are no longer here
     for _ in range(ATTEMPTS):
         built = _found(place, facts, how) or _made(place, facts, how)
         if built is not None:
@@ -102,6 +122,50 @@ def build(
                 _copy(built, out_dir)
             return built
     raise Altered(place)
+
+
+def _as_known(home: Home, client: str, period: str, moment: datetime, how: Print, out_dir: Path | None) -> BuiltReport:
+    """The report of a moment: a revision that was there then, or the one that would have come next. Errors: InvalidInput, NoLongerHere."""
+    if out_dir is None:
+        raise InvalidInput("A report of what was known then is no revision and needs a directory: -o DIR.")
+    facts, place = read_month(home.path, client, period, moment), directory_of(home, client, period)
+    issued = state_as_of(home, moment).issued.get((client, period))
+    last = 0 if issued is None else issued.revision
+    if (built := _found(place, facts, how, last)) is not None:
+        _copy(built, out_dir)
+        return built
+    report = _report(place, facts, last + 1, how)
+    files = rendered(report, facts, how.look)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (out_dir / name).write_bytes(content)
+    return _built(report, out_dir, facts.chain.sequence, sha256(files["report.json"]), is_new=False)
+
+
+def _last(place: Path) -> BuiltReport | None:
+    """The latest revision as it was built, whatever the events say now. Errors: Altered."""
+    known = revisions(place)
+    if not known:
+        return None
+    directory = place / f"r{known[-1]}"
+    kept = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    for name, digest in kept["files"].items():
+        if sha256((directory / name).read_bytes()) != digest:
+            raise Altered(directory / name)
+    written = (directory / "report.json").read_bytes()
+    return _built(model.read(written), directory, kept["up_to_sequence"], sha256(written), is_new=False)
+
+
+def _still_there(
+    place: Path, client: str, period: str, gone: Dropped, language: str | None, out_dir: Path | None
+) -> BuiltReport:
+    """The revision that was issued, of a month whose events were dropped. Errors: NoLongerHere; Altered."""
+    built = _last(place)
+    if built is None or language not in (None, built.report.language):
+        raise NoLongerHere(f"The report of {client} for {period}" + (f" in {language!r}" if built else ""), gone.period)
+    if out_dir is not None:
+        _copy(built, out_dir)
+    return built
 
 
 def _report(place: Path, facts: MonthFacts, revision: int, how: Print) -> Report:
@@ -125,9 +189,9 @@ def _translate(built: BuiltReport, facts: MonthFacts, how: Print, out_dir: Path)
         (out_dir / name).write_bytes(content)
 
 
-def _found(place: Path, facts: MonthFacts, how: Print) -> BuiltReport | None:
-    """The latest revision, when it is the report of these facts."""
-    known = revisions(place)
+def _found(place: Path, facts: MonthFacts, how: Print, through: int | None = None) -> BuiltReport | None:
+    """The latest revision, of all or of those up to one, when it is the report of these facts."""
+    known = [one for one in revisions(place) if through is None or one <= through]
     if not known:
         return None
     directory = place / f"r{known[-1]}"

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,16 +55,20 @@ def commands(issue: Issue) -> typer.Typer:
             str | None, typer.Option(help="en or de: the same revision in another language, into -o DIR alone.")
         ] = None,
         config: ConfigOption = None,
+        as_of: AsOfOption = None,
         form: FormatOption = Format.table,
     ) -> None:
         """Build a client's month in every format; the same events give the same bytes."""
+        from ledger.prices import moment_of  # noqa: PLC0415
         from reports.build import build  # noqa: PLC0415 - --help need not load DuckDB
         from reports.cli import described  # noqa: PLC0415
         from reports.job import issued  # noqa: PLC0415
 
         at = existing(Path(home))
-        built = build(at.path, client_id, month, out_dir=out, language=language, config=config)
-        _issue_once(lambda: issue(context, at, issued(described(built), datetime.now(UTC))), at, built)
+        moment = None if as_of is None else moment_of(as_of)
+        built = build(at.path, client_id, month, out_dir=out, language=language, config=config, as_of=moment)
+        if moment is None:  # else it is no revision, and nothing was issued
+            _issue_once(lambda: issue(context, at, issued(described(built), datetime.now(UTC))), at, built)
         if form is Format.json:
             print(json.dumps(described(built), indent=1, ensure_ascii=False))
             return
@@ -245,6 +250,53 @@ def query(
     """
     from ledger.prices import moment_of  # noqa: PLC0415
     from reports.asking import asked  # noqa: PLC0415
+    from reports.warehouse import dropped_from  # noqa: PLC0415
 
-    moment = None if as_of is None else moment_of(as_of)
-    show(asked(existing(Path(home)).path, sql, moment), form, empty="No rows.")
+    at, moment = existing(Path(home)), None if as_of is None else moment_of(as_of)
+    rows = asked(at.path, sql, moment)
+    if (dropped := dropped_from(at)) is not None:
+        say(f"Calls and edits of {dropped.period} and before were exported and dropped: no view has them.")
+    show(rows, form, empty="No rows.")
+
+
+class Kind(StrEnum):
+    """What events can be exported as."""
+
+    parquet = "parquet"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+@app.command(rich_help_panel=PANEL)
+def export(
+    context: typer.Context,
+    kind: Annotated[Kind, typer.Argument(help="parquet, jsonl or csv.")],
+    target: Annotated[Path, typer.Argument(help="A new directory with --before, else a new file.")],
+    before: Annotated[
+        str | None,
+        typer.Option(metavar="YYYY-MM", help="Whole segments up to this month, as halfpenny drop wants them."),
+    ] = None,
+    client_id: Annotated[str | None, typer.Option("--client", help="Only this client's events.")] = None,
+    month: Annotated[str | None, typer.Option(metavar="YYYY-MM", help="Only what counts in this month.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Copy events out: whole months as sealed segments with their sums, or a file of a client's events or a month's."""
+    from ledger.cli import seal_now  # noqa: PLC0415
+    from ledger.exports import SUMS  # noqa: PLC0415
+    from ledger.exports import export as copy  # noqa: PLC0415
+    from reports.warehouse import exported  # noqa: PLC0415
+
+    at = existing(Path(home))
+    if before is None:
+        count, digest = exported(at.path, target, kind.value, client_id, month)
+        print(f"{digest}  {target}")
+        say(f"{count} events.")
+        return
+    if kind is not Kind.parquet or client_id or month:
+        raise InvalidInput("--before copies whole segments: say parquet, and neither --client nor --month.")
+    seal_now(context, at)
+    made = copy(at, target, before, now=datetime.now(UTC))
+    say(
+        f"{target} holds events {made.files[0].first_sequence} to {made.files[-1].last_sequence}, all of {made.period} and before among them."
+    )
+    say(f"Every event was read back. Check it anywhere: cd {target} && sha256sum -c {SUMS}")

@@ -50,12 +50,12 @@ CACHED = "halfpenny.call.cached.v1"
 TELLING = (RESERVED, REFUSED, CACHED, "halfpenny.draft.edited.v1", "halfpenny.score.recorded.v1")
 
 
-def read_month(home: Path, client_id: str, period: str) -> MonthFacts:
-    """Everything a report of this client and month is made of.
+def read_month(home: Path, client_id: str, period: str, as_of: dt.datetime | None = None) -> MonthFacts:
+    """Everything a report of this client and month is made of, now or as known at a moment.
 
-    Errors: NotFound for the client; BadPeriod; NoRate; Damage.
+    Errors: NotFound for the client; BadPeriod; NoRate; NoLongerHere; Damage.
     """
-    with opened(home) as warehouse:
+    with opened(home, as_of) as warehouse:
         return _read(warehouse, client_id, period)
 
 

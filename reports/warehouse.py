@@ -23,8 +23,8 @@ import duckdb
 
 from ledger import catalog, manifest, tail
 from ledger.codec import COLUMNS
-from ledger.disk import REAL
-from ledger.errors import Damage, InvalidInput, NotAHome
+from ledger.disk import FILE_MODE, REAL, TEMPORARY, adopt
+from ledger.errors import Conflict, Damage, InvalidInput, NoLongerHere, NotAHome
 from ledger.home import Home, existing
 from ledger.rows import literal
 from reports.errors import NotReadable
@@ -51,7 +51,7 @@ class Warehouse:
         Shapes: with `as_of` the views are of the events before the first that was recorded after that moment.
         """
         if as_of is not None:
-            self.limit(self.position_at(as_of))
+            self.limit(self.position_at(as_of, home))
         try:
             statements = self._connection.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
@@ -67,13 +67,26 @@ class Warehouse:
         except duckdb.Error as refused:
             raise InvalidInput(str(refused)) from None
 
-    def position_at(self, moment: datetime) -> int:
-        """The sequence of the last event before the first that was recorded after a moment."""
+    def copied(self, condition: str, target: Path, how: str) -> int:
+        """Write the events of which this is true to a file, in order; how many."""
+        select = f"SELECT * FROM all_events WHERE {condition} ORDER BY sequence"  # noqa: S608 -- made of literals
+        (found,) = self._connection.execute(f"COPY ({select}) TO {literal(str(target))} ({how})").fetchone()
+        return int(found)
+
+    def position_at(self, moment: datetime, home: Home) -> int:
+        """The sequence of the last event before the first that was recorded after a moment. Errors: NoLongerHere."""
         found = self._connection.execute(
             "SELECT coalesce(min(sequence) FILTER (WHERE recorded_at > $moment) - 1, max(sequence), 0) FROM all_events",
             {"moment": moment},
         ).fetchone()
-        return int(found[0])
+        position, dropped = int(found[0]), dropped_from(home)
+        if dropped is not None and position < dropped.sequence:
+            raise NoLongerHere(f"What was known at {moment:%Y-%m-%dT%H:%M:%SZ}", dropped.period)
+        return position
+
+    def forget_after(self, sequence: int) -> None:
+        """From now on `all_events` ends at this sequence: what came later was not known."""
+        _complete(self._connection, f"WHERE sequence <= {sequence:d}")
 
     def limit(self, sequence: int) -> None:
         """From now on `events`, and the views over it, end at this sequence."""
@@ -87,10 +100,12 @@ class Warehouse:
 
 
 @contextmanager
-def opened(home_path: Path, *, spill: bool = True) -> Iterator[Warehouse]:
-    """A home's warehouse, `all_events` being all events it holds; closed at the end. Without `spill` no file is written.
+def opened(home_path: Path, as_of: datetime | None = None, *, spill: bool = True) -> Iterator[Warehouse]:
+    """A home's warehouse, `all_events` being all events it holds, or held as known at a moment; closed at the end.
 
-    Errors: NotAHome; Damage when a sealed segment is not what the manifest says; NotReadable for a home that was moved.
+    Without `spill` no file is written.
+
+    Errors: NoLongerHere; NotAHome; Damage when a sealed segment is not what the manifest says; NotReadable for a home that was moved.
     """
     home = existing(home_path)
     if not home.catalog.is_file():
@@ -108,7 +123,10 @@ def opened(home_path: Path, *, spill: bool = True) -> Iterator[Warehouse]:
             _complete(connection)
         except duckdb.Error as refused:  # a catalog that changed fails in any way
             raise NotReadable(home.path, str(refused).splitlines()[0]) from None
-        yield Warehouse(connection)
+        warehouse = Warehouse(connection)
+        if as_of is not None:
+            warehouse.forget_after(warehouse.position_at(as_of, home))
+        yield warehouse
     except duckdb.IOException as refused:
         raise NotReadable(home.path, str(refused).splitlines()[0]) from None
     finally:
@@ -117,11 +135,12 @@ def opened(home_path: Path, *, spill: bool = True) -> Iterator[Warehouse]:
             place.cleanup()
 
 
-def _complete(connection: Any) -> None:
+def _complete(connection: Any, condition: str = "") -> None:
     """`all_events` is the ledger's events with every column of today, so that a home last opened by an older program reads too."""
     known = {row[0] for row in connection.execute("DESCRIBE ledger.events").fetchall()}
     later = [f'NULL::{column.sql} AS "{column.name}"' for column in COLUMNS if column.name not in known]
-    connection.execute(f"CREATE VIEW all_events AS SELECT {', '.join(['*', *later])} FROM ledger.events")  # noqa: S608 -- names of our own columns
+    columns = ", ".join(["*", *later])
+    connection.execute(f"CREATE OR REPLACE VIEW all_events AS SELECT {columns} FROM ledger.events {condition}")  # noqa: S608 -- names of our own columns
 
 
 def asked(home_path: Path, sql: str, as_of: datetime | None = None, *, spill: bool = True) -> list[dict[str, Any]]:
@@ -132,6 +151,32 @@ def asked(home_path: Path, sql: str, as_of: datetime | None = None, *, spill: bo
     """
     with opened(home_path, spill=spill) as warehouse:
         return warehouse.asked(existing(home_path), sql, as_of)
+
+
+def exported(home_path: Path, target: Path, kind: str, client_id: str | None, month: str | None) -> tuple[int, str]:
+    """Write events of a client or a month to a new file; how many, and the file's SHA-256.
+
+    Shapes: `kind` is parquet, jsonl or csv, with the columns of the view `events`. Errors: as `opened`; Conflict when the file is there.
+    """
+    if target.exists():
+        raise Conflict(f"{target} exists already. An export is never written over; choose another name.")
+    temporary = target.with_name(target.name + TEMPORARY)
+    wanted = [
+        f"{name} = {literal(value)}"
+        for name, value in (("client_id", client_id), ("period", month))
+        if value is not None
+    ]
+    how = {"parquet": "FORMAT parquet, COMPRESSION zstd", "jsonl": "FORMAT json", "csv": "FORMAT csv, HEADER"}[kind]
+    with opened(home_path) as warehouse:
+        count = warehouse.copied(" AND ".join(wanted) or "true", temporary, how)
+    temporary.chmod(FILE_MODE)
+    adopt(REAL, temporary, target)
+    return count, _sha256(target, target.stat().st_size, target.stat().st_mtime_ns)
+
+
+def dropped_from(home: Home) -> manifest.Dropped | None:
+    """What was exported and dropped from this home, if anything."""
+    return manifest.load(home, REAL).dropped if home.manifest.exists() else None
 
 
 def check_tail(home: Home) -> None:
