@@ -185,6 +185,8 @@ COLUMNS: Mapping[str, str] = {
     "signs": "What looked bad about a draft.",
     "action": "What became of a draft that looked bad: redone or kept.",
     "superseded_by": "The call that wrote the draft that counts instead; NULL when the first one was kept.",
+    "checked_class": "What a second model sorted the ticket as: simple or complex.",
+    "checked_reading": "How its answer read: clear or unclear.",
     "drift": "What changed: served_model, quality, latency, price, classes or classifier.",
     "cause_id": "The event_id of the fact that completed the evidence of a change.",
     "observations": "How many facts lie between the change and its alarm; count.",

@@ -50,7 +50,7 @@ from ledger.envelope import (
     Usd,
     Words,
 )
-from ledger.routing import ROUTING, DraftSuspected, DriftAlarmed, PolicySet, SplitShifted, TicketDeferred
+from ledger.routing import ROUTING, ClassChecked, DraftSuspected, DriftAlarmed, PolicySet, SplitShifted, TicketDeferred
 
 # What others take from here although it stands in a module beside it.
 __all__ = (
@@ -64,6 +64,7 @@ __all__ = (
     "CallReserved",
     "CallSettled",
     "CallVoided",
+    "ClassChecked",
     "Count",
     "Digest",
     "Disposition",

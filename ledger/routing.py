@@ -112,7 +112,30 @@ class DriftAlarmed(Event, frozen=True, kw_only=True, omit_defaults=True, tag="ha
     previous_price_id: Name | None = None
 
 
-ROUTING: tuple[type[Event], ...] = (PolicySet, SplitShifted, TicketDeferred, DraftSuspected, DriftAlarmed)
+class ClassChecked(Event, frozen=True, kw_only=True, omit_defaults=True, tag="halfpenny.class.checked.v1"):
+    """A ticket was sorted a second time by another model, to see whether the classifier drifts; `subject` is the ticket's call.
+
+    Shapes: `call_id` is the checking call, by `request_model`; `ticket_class` is what the classifier said and
+    `checked_class` what the check said, which counts only where its reading is clear.
+    """
+
+    call_id: Name
+    period: Month
+    request_model: Name
+    ticket_class: TicketClass
+    checked_class: TicketClass
+    checked_reading: Literal["clear", "unclear"]
+    ticket_id: Name | None = None
+
+
+ROUTING: tuple[type[Event], ...] = (
+    PolicySet,
+    SplitShifted,
+    TicketDeferred,
+    DraftSuspected,
+    DriftAlarmed,
+    ClassChecked,
+)
 
 
 def _check_policy(state: State, event: PolicySet) -> None:

@@ -35,6 +35,7 @@ For serving calls:
     drift            whether models, latency, prices, tickets are still as they were       pure
     drift_folds      the same over events, and what is doubted after a change             pure
     telling          shifts of the split and alarms, told as events
+    shadow           a share of tickets sorted a second time by another model
     views            handlers: budget, split, quality, models, health                    edge: aiohttp
     admin            handlers for commands that write through the service                edge: aiohttp
     app              composition: routes, pool, jobs, signals; `run` is the service      edge: the process

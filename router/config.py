@@ -86,11 +86,17 @@ class Provider(_Section, frozen=True, kw_only=True):
 
 
 class Classifier(_Section, frozen=True, kw_only=True):
-    """The cheap call that sorts a ticket. Units: characters of the ticket it sees, tokens it may write."""
+    """The cheap call that sorts a ticket. Units: characters of the ticket it sees, tokens it may write.
+
+    `shadow_share` of the tickets, 0..1, are sorted a second time by `shadow_model`, beside the ticket and charged, so that a
+    classifier that drifts is seen.
+    """
 
     model: Model = "deepseek-ai/DeepSeek-V4-Flash"
     text_characters: Positive = 8_000
     max_completion_tokens: Positive = 16
+    shadow_model: str = ""
+    shadow_share: Share = 0.0
 
 
 class OutputTokens(_Section, frozen=True, kw_only=True):
@@ -278,6 +284,12 @@ def _with_policy(config: Config, name: str) -> Config:
     if clash := sorted(set(arms) & set(get_args(Fallback))):
         raise BadConfig(
             f"{name}: an arm cannot be called {clash[0]!r}, which names a fallback. Call it something else."
+        )
+    sorting = config.classifier
+    if sorting.shadow_share and sorting.shadow_model in ("", sorting.model):
+        raise BadConfig(
+            f"{name}: classifier.shadow_share is {sorting.shadow_share:g} and classifier.shadow_model {sorting.shadow_model!r}. "
+            "Name another priced model than classifier.model to check it, or set the share to 0."
         )
     try:
         config_of(terms_of(filled), "", None)

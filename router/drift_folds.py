@@ -78,6 +78,33 @@ def sorted_as(standing: Standing, event: e.CallReserved) -> None:
     aggregates.mix_changed(standing.state, change.observations, event.time)
 
 
+def checked(standing: Standing, event: e.ClassChecked) -> None:
+    """A second opinion came: where the classifier agrees less, the classes mean something else, and so do all levels learned by them."""
+    if event.checked_reading != "clear":
+        return
+    change = drift.checked(standing.drift, agrees=event.checked_class == event.ticket_class)
+    if change is None or change.after >= change.before:
+        return
+    agrees = (
+        f"{event.request_model} agrees with the classifier on {change.after:.0%} of tickets, {change.before:.0%} before"
+    )
+    standing.drift.raise_(
+        Alarm(
+            drift="classifier",
+            cause_id=event.id,
+            time=event.time,
+            period=event.period,
+            reason=f"{agrees}; the last {change.observations} checks say so",
+            observations=change.observations,
+            before=round(change.before, 6),
+            after=round(change.after, 6),
+            request_model=event.request_model,
+        )
+    )
+    for arm in standing.state.config.arms:
+        aggregates.doubted(standing.state, arm, event.time)
+
+
 def rated(standing: Standing, event: e.DraftEdited, arm: str, before: float, ratings: int) -> None:
     """The ratings of an arm left their band, and its level was learned anew. Units: `before` its quality on a usual ticket."""
     after = standing.state.quality[arm].beta[0]

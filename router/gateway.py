@@ -48,6 +48,7 @@ from router.policy import Decision
 from router.redo import SecondLook
 from router.replies import Kept, request_parts, source_of
 from router.settlement import Asked, Order
+from router.shadow import ShadowChecks
 from router.standing import Standing
 from router.standing_folds import prompt_tokens
 from router.stream_client import StreamClient, has_left
@@ -95,6 +96,15 @@ class Gateway:
         )
         self._periods: dict[str, Period] = {}  # by zone
         self.in_flight: set[asyncio.Task[object]] = set()
+        self._shadow = ShadowChecks(
+            config.classifier,
+            state=state,
+            standing=standing,
+            submit=submit,
+            calls=calls,
+            new_id=new_id,
+            running=self.in_flight,
+        )
         self.is_draining = False
 
     async def create_completion(self, request: web.Request, visit: Visit) -> web.StreamResponse:
@@ -268,6 +278,8 @@ class Gateway:
         self, request: web.Request, asked: Asked, chat: ChatRequest, ticket: str, headers: dict[str, str]
     ) -> Routed:
         found = await self._sort(request, asked, ticket, headers)
+        if found.call is not None:
+            self._shadow.begin(asked, ticket, found.reading, headers)
         moment = self._moment_after(asked, found)
         view = TicketView(
             ticket_id=asked.ticket_id or asked.call_id,

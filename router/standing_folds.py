@@ -283,6 +283,12 @@ def _alarmed(standings: Standings, event: e.DriftAlarmed) -> None:
         standing.drift.tell(event)
 
 
+def _checked(standings: Standings, event: e.ClassChecked) -> None:
+    standing = _of(standings, event)
+    if standing is not None:
+        drift_folds.checked(standing, event)
+
+
 def _deferred(standings: Standings, event: e.TicketDeferred) -> None:
     standing = _of(standings, event)
     if standing is not None:
@@ -305,6 +311,7 @@ _FOLDS: Mapping[type[e.Event], Callable[[Standings, Any], None]] = {
     e.SplitShifted: _shifted,
     e.TicketDeferred: _deferred,
     e.DriftAlarmed: _alarmed,
+    e.ClassChecked: _checked,
 }
 
 
