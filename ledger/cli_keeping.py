@@ -151,3 +151,16 @@ def drop(
             "The drop is recorded and not carried out yet: whoever seals next does it. See halfpenny doctor."
         )
     say(f"{events} are dropped, for good; event log.dropped says so and is signed. Keep {export}.")
+
+
+@app.command(rich_help_panel="Running")
+def doctor(home: HomeOption = DEFAULT_HOME, form: FormatOption = Format.table) -> None:
+    """Look at every part of a home when something is odd: what was found, and what to do next. Exit 1 when something is bad."""
+    from ledger.doctor import examined  # noqa: PLC0415
+
+    found = examined(existing(Path(home)), datetime.now(UTC))
+    show([check._asdict() for check in found], form)
+    bad = sum(check.verdict == "bad" for check in found)
+    say("Nothing is wrong with it." if not bad else f"{bad} of {len(found)} checks are bad; begin with the first.")
+    if bad:
+        raise typer.Exit(1)

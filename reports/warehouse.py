@@ -73,6 +73,20 @@ class Warehouse:
         (found,) = self._connection.execute(f"COPY ({select}) TO {literal(str(target))} ({how})").fetchone()
         return int(found)
 
+    def put_into(self, target: Path) -> int:
+        """Make a DuckDB file of all events and the views over them; how many events."""
+        run = self._connection.execute
+        run(f"ATTACH {literal(str(target))} AS taken (STORAGE_VERSION '{catalog.STORAGE_VERSION}')")
+        run("CREATE TABLE taken.meta AS SELECT * FROM ledger.meta")
+        run("CREATE TABLE taken.events AS SELECT * FROM all_events ORDER BY sequence")
+        run("USE taken")
+        for name in view_files():
+            run(_text("ledger", "views", name))
+        (count,) = run("SELECT count(*) FROM events").fetchone()
+        run("USE memory")
+        run("DETACH taken")
+        return int(count)
+
     def position_at(self, moment: datetime, home: Home) -> int:
         """The sequence of the last event before the first that was recorded after a moment. Errors: NoLongerHere."""
         found = self._connection.execute(
@@ -169,6 +183,22 @@ def exported(home_path: Path, target: Path, kind: str, client_id: str | None, mo
     how = {"parquet": "FORMAT parquet, COMPRESSION zstd", "jsonl": "FORMAT json", "csv": "FORMAT csv, HEADER"}[kind]
     with opened(home_path) as warehouse:
         count = warehouse.copied(" AND ".join(wanted) or "true", temporary, how)
+    temporary.chmod(FILE_MODE)
+    adopt(REAL, temporary, target)
+    return count, _sha256(target, target.stat().st_size, target.stat().st_mtime_ns)
+
+
+def taken_away(home_path: Path, target: Path, as_of: datetime | None = None) -> tuple[int, str]:
+    """One DuckDB file with the events as a table and every view over it; how many events, and the file's SHA-256.
+
+    Shapes: of now, or as known at a moment. Errors: as `opened`; Conflict when the file is there.
+    """
+    if target.exists():
+        raise Conflict(f"{target} exists already. A snapshot is never written over; choose another name.")
+    temporary = target.with_name(target.name + TEMPORARY)
+    temporary.unlink(missing_ok=True)
+    with opened(home_path, as_of) as warehouse:
+        count = warehouse.put_into(temporary)
     temporary.chmod(FILE_MODE)
     adopt(REAL, temporary, target)
     return count, _sha256(target, target.stat().st_size, target.stat().st_mtime_ns)

@@ -32,7 +32,7 @@ DISK = {"read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink
 CLOCKS = {"now", "utcnow", "today"}
 
 # Where a heavy library may be imported, as a pattern of module names.
-SEALING = r"ledger\.(parquet|catalog|sealer|scrub|segments|upkeep|dropping|exports|verify)"  # what reads or writes segments: never in the gateway's process
+SEALING = r"ledger\.(parquet|catalog|sealer|scrub|segments|upkeep|dropping|exports|doctor|verify)"  # what reads or writes segments: never in the gateway's process
 HEAVY_IN = {
     "duckdb": rf"{SEALING}|reports\.warehouse",
     "pyarrow": rf"{SEALING}|reports\.\w+",
