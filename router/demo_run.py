@@ -120,8 +120,16 @@ def _config(policy: str) -> str:
 def perform(stage: Stage, seed: int, on_ticket: Callable[[], None]) -> Sent:
     """Start both processes, send the month, stop both; what came of it.
 
-    Errors: DidNotStart; KeyboardInterrupt after both were stopped, so that the ledger verifies.
+    Errors: DidNotStart; KeyboardInterrupt after both were stopped, so that the ledger verifies. SIGTERM is taken as Ctrl-C is.
     """
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        return _perform(stage, seed, on_ticket)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _perform(stage: Stage, seed: int, on_ticket: Callable[[], None]) -> Sent:
     simulator = [sys.executable, "-m", "router", "simulate", "--port", "0", "--seed", str(seed)]
     simulator += ["--log", str(stage.provider_log), "--chunk-words", str(_CHUNK_WORDS)]
     with _process("simulated provider", simulator, {}, _simulator_url) as provider_url:

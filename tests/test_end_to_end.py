@@ -511,7 +511,10 @@ async def _stop_with_a_hanging_call(running: Running, keys: Prepared) -> None:
             (await waiting).release()
 
 
-def test_ctrl_c_in_the_demo_leaves_a_ledger_that_verifies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_told_to_stop_leaves_a_ledger_that_verifies_and_no_process(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     home = tmp_path / "home"
     demo = subprocess.Popen(
         command_line(["demo", "--home", str(home)]),
@@ -526,7 +529,7 @@ def test_ctrl_c_in_the_demo_leaves_a_ledger_that_verifies(tmp_path: Path) -> Non
     try:
         while demo.poll() is None and (not bill.exists() or bill.stat().st_size < 20_000):
             signal.sigtimedwait((), 0.05)
-        demo.send_signal(signal.SIGINT)
+        demo.send_signal(number)
         out, said = demo.communicate(timeout=60)
     finally:
         if demo.poll() is None:
@@ -542,3 +545,13 @@ def test_ctrl_c_in_the_demo_leaves_a_ledger_that_verifies(tmp_path: Path) -> Non
     state = read_state(existing(home))
     assert state.holds == {}
     assert compare(read_all(existing(home)), read_bill(bill)).differences == []
+    # Both were children of the demo's own, each in a session of its own; their commands name this home.
+    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(home) in _read_or_nothing(path)]
+    assert left == []
+
+
+def _read_or_nothing(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it ended in between
+        return ""
