@@ -162,7 +162,8 @@ async def _fail_all(keys: Prepared, upstream: str, calls: int, seed: int, status
             )
             first = 0
             for url, share in shares:
-                settings = {"provider_read_timeout_s": 0.4, "provider_total_timeout_s": 1.5, "provider_retries": 1}
+                settings = {"provider_read_timeout_s": 0.4, "provider_total_timeout_s": 1.5}
+                settings |= {"provider_retries": 1, "provider_breaker_failures": 0}
                 with gateway(keys.home, url, **settings) as running:
                     async with (
                         calling(running.url, keys.app_key) as caller,
@@ -263,7 +264,7 @@ async def _cut(keys: Prepared, stream: bytes, places: list[int]) -> dict[str, by
 
     said: dict[str, bytes] = {}
     async with answering(write) as upstream:
-        with gateway(keys.home, upstream, provider_retries=0) as running:
+        with gateway(keys.home, upstream, provider_retries=0, provider_breaker_failures=0) as running:
             async with calling(running.url, keys.app_key) as caller:
 
                 async def one(name: str) -> None:

@@ -216,6 +216,7 @@ def build(
             is_ready=not gateway.is_draining,
             backlog=ledger.backlog,
             is_sealing=ledger.trouble is None,
+            shut_out=calls.shut_out,
         ),
     )
     admin = Admin(submit=ledger.submit, seal=seal, now=now, new_id=new_id)

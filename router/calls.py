@@ -21,10 +21,11 @@ from ledger.money import LIMIT, ZERO
 from ledger.prices import PriceBook
 from ledger.usage import UnknownUsage, read_usage
 from router import settlement
+from router.breaker import Breakers
 from router.chat_reply import BadReply, Reply, read_reply
 from router.config import Config
 from router.errors import (
-    HttpError,
+    ShutOut,
     UnpricedCall,
     Unreachable,
     UpstreamBroken,
@@ -34,11 +35,11 @@ from router.errors import (
 )
 from router.event_stream import BrokenStream, Collected, StreamScan
 from router.holds import HoldLine
+from router.retries import RETRIED, CallFailed, asked_wait_s, is_the_providers, seconds_in, wait_s
 from router.settlement import Ending, Order
 from router.shared_budget import BudgetOutOfReach, SharedBudget
 from router.upstream import Answer, NeverSent, NoAnswer, Upstream
 
-RETRIED = frozenset((429, 503, 529))  # the provider says: later; nothing was processed
 ABSENT = UnknownUsage("absent")
 Measure = Literal["measured", "simulated"]
 
@@ -71,14 +72,6 @@ class Done(Struct, frozen=True, kw_only=True):
     reply: Reply | None = None
 
 
-class CallFailed(Exception):
-    """One attempt that came to nothing and has been recorded so."""
-
-    def __init__(self, error: HttpError, *, may_retry: bool = False, retry_after_s: float | None = None) -> None:
-        super().__init__(str(error))
-        self.error, self.may_retry, self.retry_after_s = error, may_retry, retry_after_s
-
-
 class _Attempt(Struct):
     """One attempt under way. Units: `began` seconds of the loop's clock."""
 
@@ -86,6 +79,7 @@ class _Attempt(Struct):
     hold: CallReserved
     began: float
     client: Client | None
+    within_s: float | None = None  # of all attempts together, from the second one on
     is_ended: bool = False
     cost_usd: Decimal = ZERO
     answer: Answer | None = None
@@ -115,7 +109,13 @@ class Calls:
         self._now, self._new_id, self._chance = now, new_id, chance
         self._on_settled = on_settled
         self._shared = shared
+        self._breakers = Breakers(failures=self._provider.breaker_failures, open_s=self._provider.breaker_open_s)
         self._line = HoldLine(submit, wait_s=config.budget.wait_s, shared=shared)
+
+    @property
+    def shut_out(self) -> tuple[str, ...]:
+        """Clients whose calls are not sent for the moment, since their last ones all failed."""
+        return self._breakers.open
 
     async def complete(self, order: Order, is_client_gone: Callable[[], bool]) -> Done:
         """Make an unstreamed call.
@@ -144,19 +144,38 @@ class Calls:
     async def _make(
         self, order: Order, client: Client | None, receive: Callable[[_Attempt, Answer], Awaitable[Done]]
     ) -> Done:
-        spent = ZERO
+        spent, loop = ZERO, asyncio.get_running_loop()
+        self._refuse_shut_out(order, loop.time())
+        until = 0.0
         for number in range(1, self._provider.retries + 2):
             attempt = await self._reserve(order, number, client)
             attempt.cost_usd = spent
+            if number == 1:
+                until = attempt.began + self._provider.total_timeout_s
+            else:
+                attempt.within_s = until - attempt.began
             try:
-                return await self._once(attempt, receive)
+                done = await self._once(attempt, receive)
             except CallFailed as failed:
-                wait_s = self._wait_before_retry(failed, number)
-                if wait_s is None or (client is not None and client.is_started):
+                self._breakers.ended(order.client_id, is_failure=is_the_providers(failed), now=loop.time())
+                pause_s = wait_s(failed, number, self._provider, left_s=until - loop.time(), chance=self._chance())
+                if pause_s is None or (client is not None and client.is_started):
                     raise failed.error from None
                 spent = attempt.cost_usd
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(pause_s)
+            else:
+                self._breakers.ended(order.client_id, is_failure=False, now=0.0)
+                return done
         raise AssertionError("the last attempt returns or raises")
+
+    def _refuse_shut_out(self, order: Order, now: float) -> None:
+        wait_s = self._breakers.wait_s(order.client_id, now)
+        if wait_s is None:
+            return
+        shut = ShutOut(self._provider.name, wait_s)
+        # Not waited for, as under overload: the refusal has to be fast.
+        self._submit(settlement.refused(order, "overload", shut, event_id=self._new_id()))
+        raise shut
 
     async def _reserve(self, order: Order, number: int, client: Client | None) -> _Attempt:
         hold_usd = order.hold_usd
@@ -206,6 +225,7 @@ class Calls:
                 order.body,
                 request_id=f"{order.call_id}.{attempt.hold.attempt}",
                 more_headers=order.more_headers,
+                within_s=attempt.within_s,
             )
         except NeverSent as refused:
             await self._void(attempt, refused.error_type, f"Never sent: {refused}.")
@@ -227,7 +247,7 @@ class Calls:
         except NoAnswer:
             sent = b""  # the status alone says enough
         error = UpstreamRefused(status, sent, answer.passed_on(), self._provider.name)
-        raise CallFailed(error, may_retry=status in RETRIED, retry_after_s=_retry_after(answer))
+        raise CallFailed(error, may_retry=status in RETRIED, retry_after_s=asked_wait_s(answer.headers))
 
     async def _receive_whole(self, attempt: _Attempt, answer: Answer, is_client_gone: Callable[[], bool]) -> Done:
         try:
@@ -399,32 +419,10 @@ class Calls:
     def _stated(self, attempt: _Attempt, header: str) -> float | None:
         if not self._server.trust_simulated_durations or attempt.answer is None:
             return None
-        return _seconds(attempt.answer.headers.get(header))
-
-    def _wait_before_retry(self, failed: CallFailed, number: int) -> float | None:
-        """Seconds until the next attempt; None when there is none."""
-        if not failed.may_retry or number > self._provider.retries:
-            return None
-        if failed.retry_after_s is not None:
-            return failed.retry_after_s if failed.retry_after_s <= self._provider.retry_after_at_most_s else None
-        return self._provider.retry_base_s * 2.0 ** (number - 1) * (0.5 + self._chance())
+        return seconds_in(attempt.answer.headers.get(header))
 
 
 def _outcome(lost: NoAnswer) -> Outcome:
     if lost.is_timeout:
         return "timeout"
     return "upstream_truncated" if lost.error_type in ("reply_cut", "no_end") else "error"
-
-
-def _retry_after(answer: Answer) -> float | None:
-    """The wait a provider asks for. Shapes: retry-after-ms wins over retry-after; a date is not read and means unknown."""
-    millis = _seconds(answer.headers.get("retry-after-ms"))
-    return _seconds(answer.headers.get("retry-after")) if millis is None else millis / 1000
-
-
-def _seconds(said: str | None) -> float | None:
-    try:
-        found = float(said) if said is not None else None
-    except ValueError:
-        return None
-    return found if found is not None and 0 <= found <= settlement.SECONDS_AT_MOST else None

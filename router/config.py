@@ -66,7 +66,9 @@ class Provider(_Section, frozen=True, kw_only=True):
     """Who answers. Units: seconds.
 
     `bills_errors` false: a 5xx answer is proof that nothing was billed, as OpenAI-compatible providers do it.
-    `served_names`: other names under which the provider answers for a priced model.
+    `served_names`: other names under which the provider answers for a priced model. `total_timeout_s` bounds a call with all
+    its attempts. `breaker_failures` in a row shut a client out for `breaker_open_s`; 0 never does. `private_addresses`
+    lets a name lead into private networks, which otherwise only a `base_url` with the address itself does.
     """
 
     name: Model = "global_api"
@@ -80,6 +82,9 @@ class Provider(_Section, frozen=True, kw_only=True):
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
     retry_base_s: Seconds = 0.25
     retry_after_at_most_s: Seconds = 5.0
+    breaker_failures: Annotated[int, Meta(ge=0)] = 10
+    breaker_open_s: Seconds = 5.0
+    private_addresses: bool = False
     keepalive_s: Seconds = 4.0  # below uvicorn's 5 s, so that a connection is not reused just as it closes
     max_reply_bytes: Positive = 32 * 2**20
     served_names: Mapping[str, Model] = msgspec.field(default_factory=dict)

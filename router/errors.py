@@ -19,6 +19,7 @@ HttpError
     ├── UpstreamRefused     the provider's own refusal, passed through
     ├── UpstreamBroken  502  an answer that cannot be read or trusted
     ├── Unreachable     502  no connection, or one that broke
+    ├── ShutOut         503  not asked: this client's last calls all failed there
     └── UpstreamTimeout 504
 
 Constructors take data and write the sentence. No text of a client or a provider's key ever stands in one.
@@ -265,6 +266,20 @@ class Unreachable(UpstreamError):
             f"{provider} could not be reached: {why}. Look at base_url in halfpenny.toml and the network.",
             kind=SERVER,
             code="upstream_unreachable",
+        )
+
+
+class ShutOut(UpstreamError):
+    """A call that was not sent, since the client's last ones all failed at the provider. Units: seconds."""
+
+    def __init__(self, provider: str, wait_s: float) -> None:
+        seconds = max(1, round(wait_s))
+        super().__init__(
+            503,
+            f"This client's last calls to {provider} all failed, so it is not asked for a moment. Try again in {seconds} s.",
+            kind=SERVER,
+            code="upstream_shut_out",
+            headers={"Retry-After": str(seconds)},
         )
 
 

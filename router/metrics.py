@@ -128,6 +128,7 @@ class Now:
     is_ready: bool
     backlog: int
     is_sealing: bool
+    shut_out: tuple[str, ...] = ()
 
 
 class Metrics:
@@ -250,6 +251,9 @@ def _service(state: State, now: Now) -> Iterator[Metric]:
         ("ready", "1 while calls are taken.", int(now.is_ready)),
     ):
         yield Metric(f"halfpenny_{name}", "gauge", words, [Sample((), value)])
+    shut = [Sample((("client_id", client_id),), 1) for client_id in now.shut_out]
+    words = "1 for a client whose calls are not sent, since its last ones all failed at the provider."
+    yield Metric("halfpenny_breaker_open", "gauge", words, shut)
     yield Metric(
         "halfpenny_events_total", "counter", "Events in the log, over all its life.", [Sample((), state.position)]
     )

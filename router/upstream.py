@@ -8,6 +8,7 @@ host, and the client's own authorization is never forwarded.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -40,6 +41,10 @@ class NoAnswer(Exception):
     def __init__(self, error_type: str, why: str, *, is_timeout: bool = False) -> None:
         super().__init__(why)
         self.error_type, self.is_timeout = error_type, is_timeout
+
+
+class PrivateAddress(OSError):
+    """A provider's name led to an address inside a private network, which was not connected to."""
 
 
 class Answer:
@@ -115,6 +120,9 @@ class Upstream:
         )
         if key:
             self._headers[hdrs.AUTHORIZATION] = f"Bearer {key}"
+        self._timeout = ClientTimeout(
+            total=provider.total_timeout_s, sock_connect=provider.connect_timeout_s, sock_read=provider.read_timeout_s
+        )
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Upstream:
@@ -122,16 +130,13 @@ class Upstream:
         provider = self._provider
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
+                socket_factory=None if _names_address(self._url.host) or provider.private_addresses else _public_socket,
                 limit=0,  # calls in flight are bounded at the gateway's door, with an answer that says so
                 keepalive_timeout=provider.keepalive_s,
                 ttl_dns_cache=60,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=ClientTimeout(
-                total=provider.total_timeout_s,
-                sock_connect=provider.connect_timeout_s,
-                sock_read=provider.read_timeout_s,
-            ),
+            timeout=self._timeout,
             read_bufsize=READ_BUFFER_BYTES,
             skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
             trust_env=False,
@@ -143,10 +148,13 @@ class Upstream:
             await self._session.close()
             self._session = None
 
-    async def send(self, body: bytes, *, request_id: str, more_headers: Mapping[str, str]) -> Answer:
+    async def send(
+        self, body: bytes, *, request_id: str, more_headers: Mapping[str, str], within_s: float | None = None
+    ) -> Answer:
         """Send one request and wait for the answer's headers.
 
         Shapes: `request_id` is call_id.attempt and travels as x-request-id, which is what the provider's books name.
+        `within_s` replaces the total deadline where less of it is left.
         Errors: NeverSent, NoAnswer.
         """
         if self._session is None:
@@ -156,12 +164,50 @@ class Upstream:
         if more_headers:
             headers.extend(more_headers)
         try:
-            response = await self._session.post(self._url, data=body, headers=headers, allow_redirects=False)
+            response = await self._session.post(
+                self._url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=self._timeout if within_s is None else self._within(within_s),
+            )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as refused:
             raise NeverSent(_connect_error(refused), _why(refused)) from None
         except (aiohttp.ClientError, OSError) as broke:
             raise _no_answer(broke) from None
         return Answer(response, self._provider.max_reply_bytes)
+
+    def _within(self, seconds: float) -> ClientTimeout:
+        provider = self._provider
+        # aiohttp takes 0 for no deadline at all
+        total = max(seconds, 0.001)
+        return ClientTimeout(total=total, sock_connect=provider.connect_timeout_s, sock_read=provider.read_timeout_s)
+
+
+def is_public(address: str) -> bool:
+    """Whether an address belongs to the open internet: not a private, link-local, loopback, shared or reserved one."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_global and not (mapped or found).is_multicast
+
+
+def _names_address(host: str | None) -> bool:
+    """Whether the configuration names the address itself, so that no name can lead elsewhere."""
+    try:
+        ipaddress.ip_address(host or "")
+    except ValueError:
+        return host == "localhost"
+    return True
+
+
+def _public_socket(
+    address: tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]],
+) -> socket.socket:
+    """A socket for an address that a name led to, looked at just before it is connected to: a name can change in between."""
+    family, kind, protocol, _, at = address
+    if not is_public(str(at[0])):
+        raise PrivateAddress("the provider's name leads to a private address")
+    return socket.socket(family, kind, protocol)
 
 
 def _no_answer(broke: Exception) -> NoAnswer:
@@ -183,6 +229,8 @@ _CONNECT_ERRORS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def _connect_error(refused: Exception) -> str:
+    if isinstance(refused, aiohttp.ClientConnectorError) and isinstance(refused.os_error, PrivateAddress):
+        return "private_address"
     return next(name for kind, name in _CONNECT_ERRORS if isinstance(refused, kind))
 
 
@@ -190,6 +238,10 @@ def _why(refused: Exception) -> str:
     """A sentence's end without addresses of ours beyond the host the operator configured."""
     if isinstance(refused, aiohttp.ClientConnectorError) and isinstance(refused.os_error, socket.gaierror):
         return f"the name {refused.host} is not known"
+    if isinstance(refused, aiohttp.ClientConnectorError) and isinstance(refused.os_error, PrivateAddress):
+        return (
+            f"the name {refused.host} leads to a private address, which provider.private_addresses = true would allow"
+        )
     if isinstance(refused, aiohttp.ConnectionTimeoutError):
         return "the connection was not accepted in time"
     if isinstance(refused, aiohttp.ClientSSLError):

@@ -193,10 +193,11 @@ async def served(
 
 
 def configured(provider_url: str, settings: str = "") -> Config:
-    """The test's configuration: quick retries, faults let through; `settings` win, as section.key = value lines."""
+    """The test's configuration: quick retries, faults let through and nobody shut out for them; `settings` win, as section.key = value lines."""
     lines = [
         f'provider.base_url = "{provider_url}/v1"',
         "provider.retry_base_s = 0.01",
+        "provider.breaker_failures = 0",
         "server.forward_simulate_headers = true",
         *settings.splitlines(),
     ]

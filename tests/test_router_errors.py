@@ -41,6 +41,7 @@ CASES: tuple[tuple[HttpError, int, str | None], ...] = (
     (errors.UpstreamRefused(400, b"", {}, "p"), 400, "upstream_400"),
     (errors.UpstreamBroken("p", "it is odd"), 502, "upstream_broken"),
     (errors.Unreachable("p", "refused"), 502, "upstream_unreachable"),
+    (errors.ShutOut("p", 0.2), 503, "upstream_shut_out"),
     (errors.UpstreamTimeout("p"), 504, "upstream_timeout"),
 )
 

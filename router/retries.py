@@ -1,0 +1,52 @@
+"""When an attempt that failed is made again: only where the provider surely did not process it, within the call's deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from router import settlement
+from router.config import Provider
+from router.errors import HttpError
+
+RETRIED = frozenset((429, 503, 529))  # the provider says: later; nothing was processed
+
+
+class CallFailed(Exception):
+    """One attempt that came to nothing and has been recorded so. Units: seconds."""
+
+    def __init__(self, error: HttpError, *, may_retry: bool = False, retry_after_s: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error, self.may_retry, self.retry_after_s = error, may_retry, retry_after_s
+
+
+def wait_s(failed: CallFailed, number: int, provider: Provider, *, left_s: float, chance: float) -> float | None:
+    """Seconds until the next attempt; None when there is none, as when the deadline would be over by then.
+
+    Units: `number` attempts were made; `left_s` is what is left of the call's deadline; `chance` 0..1 spreads the waits.
+    """
+    if not failed.may_retry or number > provider.retries:
+        return None
+    if failed.retry_after_s is not None:
+        return failed.retry_after_s if failed.retry_after_s <= min(provider.retry_after_at_most_s, left_s) else None
+    wait = provider.retry_base_s * 2.0 ** (number - 1) * (0.5 + chance)
+    return wait if wait < left_s else None
+
+
+def is_the_providers(failed: CallFailed) -> bool:
+    """Whether a failure speaks of the provider's state: not of a request it refused, nor of our key."""
+    return failed.error.status >= 500 and failed.error.code != "provider_key_refused"
+
+
+def asked_wait_s(headers: Mapping[str, str]) -> float | None:
+    """The wait a provider asks for. Shapes: retry-after-ms wins over retry-after; a date is not read and means unknown."""
+    millis = seconds_in(headers.get("retry-after-ms"))
+    return seconds_in(headers.get("retry-after")) if millis is None else millis / 1000
+
+
+def seconds_in(said: str | None) -> float | None:
+    """A number of seconds in a header, if it is one that can be."""
+    try:
+        found = float(said) if said is not None else None
+    except ValueError:
+        return None
+    return found if found is not None and 0 <= found <= settlement.SECONDS_AT_MOST else None
