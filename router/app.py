@@ -29,7 +29,7 @@ from router.budget_watch import BudgetWatch
 from router.cache import Cache
 from router.calls import Calls
 from router.config import Config
-from router.doors import PUBLIC, Door, Route
+from router.doors import PUBLIC, Door, Route, Visit, answer
 from router.feedback import Feedback, Texts
 from router.gateway import Gateway
 from router.idempotency import Once
@@ -221,9 +221,16 @@ def build(
     )
     admin = Admin(submit=ledger.submit, seal=seal, now=now, new_id=new_id)
     door = Door(KeyRing(pepper, admin_token, ledger.state.keys), new_id=new_id, on_fatal=on_fatal)
+
+    async def described(_: web.Request, __: Visit) -> web.StreamResponse:
+        from router.openapi import document  # noqa: PLC0415 (serving starts faster without it)
+
+        return answer(document(routes))
+
     routes = (
         *_routes(gateway, feedback, views, admin),
         Route("GET", "/metrics", metrics.scrape, ("admin",)),
+        Route("GET", "/openapi.json", described, PUBLIC),
         *more,
     )
     app = door.build(routes, max_body_bytes=config.server.max_body_bytes)

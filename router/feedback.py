@@ -28,14 +28,18 @@ _Share = Annotated[float, Meta(ge=0, le=1)]
 T = TypeVar("T")
 
 
-class _Edit(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Edit(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a human made of a draft. Units: seconds."""
+
     final_text: str
     draft_text: str | None = None
     edit_seconds: Annotated[float, Meta(ge=0, lt=1e6)] | None = None
     disposition: Disposition | None = None
 
 
-class _Score(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Score(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One judgement of one draft, named by its ticket or its call. Units: `value` 0..1."""
+
     rubric: _Name
     criterion: _Name
     value: _Share
@@ -47,7 +51,7 @@ class _Score(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     blind: bool = False
 
 
-_EDIT, _SCORE = msgspec.json.Decoder(_Edit), msgspec.json.Decoder(_Score)
+_EDIT, _SCORE = msgspec.json.Decoder(Edit), msgspec.json.Decoder(Score)
 
 
 class Texts(Protocol):
@@ -142,7 +146,7 @@ class Feedback:
             msgspec.json.encode({"id": event.id, "object": "score", "call_id": draft.call_id, "ticket_id": ticket_id})
         )
 
-    async def _with_draft(self, texts: Texts, client_id: str, ticket_id: str, said: _Edit) -> _Edit:
+    async def _with_draft(self, texts: Texts, client_id: str, ticket_id: str, said: Edit) -> Edit:
         """The edit with its draft: kept for later when it came along, taken from what was kept when not."""
         if said.draft_text is not None:
             await asyncio.to_thread(texts.keep, client_id, ticket_id, said.draft_text)
@@ -156,7 +160,7 @@ class Feedback:
             raise NotYours("drafted ticket", "Name the ticket_id of a draft made for this client.")
         return ticket_id, draft
 
-    def _scored(self, visit: Visit, said: _Score) -> tuple[str, Draft]:
+    def _scored(self, visit: Visit, said: Score) -> tuple[str, Draft]:
         if said.ticket_id is None and said.call_id is None:
             raise BadRequest("Name the draft with ticket_id or call_id.", param="ticket_id")
         if said.ticket_id is not None:
@@ -186,7 +190,7 @@ def _read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise BadRequest("The body is nested too deeply.") from None
 
 
-async def _ratio(said: _Edit) -> float | None:
+async def _ratio(said: Edit) -> float | None:
     """The ratio where the draft is at hand; a draft sent as it is was not changed, whether or not it is shown again."""
     if said.draft_text is None:
         return 0.0 if said.disposition == "as_is" else None
@@ -198,7 +202,7 @@ async def _ratio(said: _Edit) -> float | None:
         ) from None
 
 
-def _disposition(said: _Edit, ratio: float | None) -> Disposition:
+def _disposition(said: Edit, ratio: float | None) -> Disposition:
     if ratio is None:
         raise BadRequest(
             f"Send draft_text, or disposition as one of {', '.join(get_args(Disposition))}.", param="disposition"
