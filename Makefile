@@ -4,7 +4,7 @@ HOME_DIR ?= demo-home
 MONTH ?= 2025-10
 BIN := .venv/bin
 
-.PHONY: setup demo test lint drill-ledger bench-peers bench-queries bench-ledger bench-gateway bench-router bench-reports drill drill-gateway drill-kills drill-live lock clean
+.PHONY: setup demo test lint check-contract drill-ledger bench-peers bench-queries bench-ledger bench-gateway bench-router bench-reports drill drill-gateway drill-kills drill-live lock clean
 
 setup: .venv/installed
 
@@ -31,6 +31,12 @@ bench-queries bench-ledger bench-gateway bench-router bench-reports: bench-%: se
 bench-peers:  ## the engines bench-queries measures against, in an environment of their own
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers.txt
+
+check-contract: setup  ## schemathesis and compatcanary against the real gateway, in an environment of their own; needs npm
+	$(PYTHON) -m venv build/contract
+	build/contract/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
+	npm install --silent --no-audit --no-fund --prefix build/contract compatcanary@0.2.2
+	$(BIN)/python -m bench.contract
 
 drill: setup  ## the long fault drills: kills under load, seals beside a reader, gateways that share a budget
 	$(BIN)/python -m bench.drills

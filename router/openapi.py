@@ -118,15 +118,16 @@ def _operation(route: Route, path: str) -> Schema:
 
 
 def _parameters(names: Iterable[str], place: str) -> list[Schema]:
+    least = 1 if place == "path" else 0  # an empty query asks nothing
     return [
-        {"name": name, "in": place, "required": place == "path", "schema": {"type": "string", "minLength": 1}}
+        {"name": name, "in": place, "required": place == "path", "schema": {"type": "string", "minLength": least}}
         for name in names
     ]
 
 
 def _responses(said: Operation, *, is_public: bool, has_body: bool) -> Schema:
-    texts = {STREAM: {"type": "string"}}
-    given = {media: {"schema": texts.get(media, _reference(said.gives))} for media in said.media}
+    # A stream's events are chunks, which OpenAPI 3.1 cannot say; so nothing is said of them.
+    given = {media: {} if media == STREAM else {"schema": _reference(said.gives)} for media in said.media}
     statuses = {400, *said.refuses}
     if not is_public:
         statuses |= {401, 403}
@@ -197,7 +198,7 @@ def schemas() -> dict[str, Schema]:
             },
         },
         "ChatRequest": _object(
-            ("model", "messages"), model=name, messages={"type": "array", "minItems": 1, "items": message}, **options
+            ("model", "messages"), model=name | {"examples": ["auto"]}, messages={"type": "array", "minItems": 1, "items": message}, **options
         ),
         "TicketRequest": _object(
             ("text",), text={"type": "string", "minLength": 1}, ticket_id={"type": ["string", "null"], "minLength": 1, "maxLength": 256}, **options

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import pytest
 
 from ledger.home import key_hash
@@ -59,6 +62,33 @@ def test_a_revocation_counts_at_once() -> None:
 
     with pytest.raises(BadKey):
         ring.identify("Bearer hp_3_new")
+
+
+def test_a_near_miss_an_unknown_key_and_a_revoked_one_take_the_same_steps() -> None:
+    """Nothing is compared character by character, so there is no shorter way for a worse guess."""
+
+    def steps(header: str) -> list[int]:
+        taken: list[int] = []
+
+        def seen(frame: FrameType, event: str, _: object) -> object:
+            if frame.f_code is KeyRing.identify.__code__ and event == "line":
+                taken.append(frame.f_lineno)
+            return seen
+
+        before = sys.gettrace()
+        sys.settrace(seen)
+        try:
+            RING.identify(header)
+        except BadKey:
+            return taken
+        finally:
+            sys.settrace(before)
+        raise AssertionError(f"{header} was let in")
+
+    guesses = ("hp_1_goox", "xp_1_good", "hp_1_goo", "hp_1_good!", "x" * 200, "hp_2_old", "hp_admin_tokex")
+    taken = [steps(f"Bearer {guess}") for guess in guesses]
+    assert len(taken[0]) > 5
+    assert all(one == taken[0] for one in taken)
 
 
 def test_a_private_ticket_id_is_the_same_for_the_same_ticket_and_another_for_another_client() -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -365,3 +367,36 @@ async def test_nothing_a_client_can_ask_for_holds_a_word_of_another(tmp_path: Pa
         assert "acme" in own, "the canary's report is not there, so nothing was shown"
         assert b"acme" not in heard
         assert heard.replace(f"/v1/models/{canary}".encode(), b"").count(canary.encode()) == 0
+
+
+async def test_everything_in_a_home_is_for_its_user_alone_and_holds_no_key_and_no_prompt(tmp_path: Path) -> None:
+    canary, before = "canary-71aa", os.umask(0)  # modes are asked for, not left to the caller's umask
+    try:
+        async with whole(tmp_path, "cache.ttl_s = 3600\ncontent.keep_days = 7") as running:
+            asked: dict[str, Any] = {
+                "messages": [{"role": "user", "content": canary}],
+                "metadata": {"ticket_id": "T-1"},
+            }
+            await running.chat(**asked)
+            await running.stream(**asked)
+            body = json.dumps({"model": MEDIUM, **asked}).encode()
+            assert (await running.ask("POST", "/v1/chat/completions", body, Idempotency_Key=canary))[0] == 200
+            edit = {"final_text": canary, "draft_text": canary}
+            assert (await running.ask("POST", "/v1/tickets/T-1/edits", edit))[0] == 200
+            await asyncio.to_thread(running.ledger.seal)
+            home = running.home
+    finally:
+        os.umask(before)
+
+    files = [path for path in home.path.rglob("*") if path.is_file()]
+    kinds = {path.relative_to(home.path).parts[0] for path in files}
+    assert {"journal", "events", "content", "keys", "ledger.duckdb", "manifest.json"} <= kinds, (
+        "there is too little to look at"
+    )
+    loose = [str(path) for path in home.path.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    assert loose == []
+    for path in files:
+        kept = path.read_bytes()
+        assert canary.encode() not in kept, path
+        assert b"provider-secret" not in kept, path
+        assert not any(key_of(name).encode() in kept for name in KEYS), path
