@@ -107,6 +107,15 @@ async def test_another_body_or_path_with_the_key_is_a_409(tmp_path: Path) -> Non
 
 
 @pytest.mark.anyio
+async def test_another_body_while_the_first_still_runs_is_a_409_at_once(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as running:
+        answers = await asyncio.gather(keyed(running), keyed(running, temperature=1))
+
+        assert sorted(status for status, _, _ in answers) == [200, 409]
+        assert len(running.events(CallReserved)) == 1
+
+
+@pytest.mark.anyio
 async def test_a_key_is_a_clients_own(tmp_path: Path) -> None:
     async with simulated(tmp_path) as running:
         replies = [await keyed(running, of=of) for of in ("app", "other")]
