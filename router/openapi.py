@@ -46,6 +46,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/tickets"): Operation(
         "Sort a ticket and draft its reply.", "ChatCompletion", "TicketRequest", (JSON, STREAM), refuses=_MADE
     ),
+    ("POST", "/v1/embeddings"): Operation(
+        "Embeddings, passed through and charged.", "Listed", "ModelRequest", refuses=_MADE
+    ),
+    ("POST", "/v1/responses"): Operation(
+        "A response, passed through and charged.", "Object", "ModelRequest", (JSON, STREAM), refuses=_MADE
+    ),
     ("POST", "/v1/tickets/{id}/edits"): Operation(
         "A human is done with a draft.", "Recorded", "Edit", refuses=(404, 409)
     ),
@@ -203,6 +209,7 @@ def schemas() -> dict[str, Schema]:
         "TicketRequest": _object(
             ("text",), text={"type": "string", "minLength": 1}, ticket_id={"type": ["string", "null"], "minLength": 1, "maxLength": 256}, **options
         ),
+        "ModelRequest": _object(("model",), model=name),
         "ChatCompletion": _object(
             ("id", "object", "created", "model", "choices"),
             id=text, object={"const": "chat.completion"}, created=count, model=text,
