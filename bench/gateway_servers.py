@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,6 +28,7 @@ from aiohttp import web
 MODEL = "mistralai/Mistral-Medium-3"
 HOST = "127.0.0.1"
 STREAM_EVENTS = 54
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def reply_body() -> bytes:
@@ -54,7 +56,7 @@ def reply_body() -> bytes:
     )
 
 
-def stream_body() -> bytes:
+def stream_events() -> tuple[bytes, ...]:
     """The same as 54 events: a role, words, a finish, usage, the end."""
 
     def event(choices: list[object], **more: object) -> bytes:
@@ -64,24 +66,24 @@ def stream_body() -> bytes:
     def delta(content: dict[str, str], finish: str | None = None) -> bytes:
         return event([{"index": 0, "delta": content, "finish_reason": finish}])
 
-    words = b"".join(delta({"content": f" word number {number}"}) for number in range(STREAM_EVENTS - 4))
+    words = (delta({"content": f" word number {number}"}) for number in range(STREAM_EVENTS - 4))
     usage = {"prompt_tokens": 230, "completion_tokens": 210, "total_tokens": 440}
-    return delta({"role": "assistant"}) + words + delta({}, "stop") + event([], usage=usage) + b"data: [DONE]\n\n"
+    return (delta({"role": "assistant"}), *words, delta({}, "stop"), event([], usage=usage), b"data: [DONE]\n\n")
+
+
+_WANTS_STREAM = re.compile(rb'"stream": ?true')  # the gate writes its JSON with spaces
 
 
 class _Provider(asyncio.Protocol):
-    """The least that answers HTTP/1.1: a constant reply once a request is whole."""
+    """The least that answers HTTP/1.1: a constant reply once a request is whole; a stream goes out an event a turn of the loop."""
 
     def __init__(self) -> None:
-        body, stream = reply_body(), stream_body()
+        body, events = reply_body(), stream_events()
         self._whole = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
             len(body),
             body,
         )
-        self._stream = (
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-            b"%x\r\n%b\r\n0\r\n\r\n" % (len(stream), stream)
-        )
+        self._stream = (STREAM_HEAD, *(b"%x\r\n%b\r\n" % (len(event), event) for event in events), b"0\r\n\r\n")
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -94,7 +96,15 @@ class _Provider(asyncio.Protocol):
             if len(self._buffer) < size:
                 return
             request, self._buffer = self._buffer[:size], self._buffer[size:]
-            self._transport.write(self._stream if b'"stream":true' in request else self._whole)
+            if _WANTS_STREAM.search(request):
+                self._send(0)
+            else:
+                self._transport.write(self._whole)
+
+    def _send(self, number: int) -> None:
+        self._transport.write(self._stream[number])
+        if number + 1 < len(self._stream):
+            asyncio.get_running_loop().call_soon(self._send, number + 1)
 
 
 def content_length(head: bytes) -> int:

@@ -15,6 +15,8 @@ from decimal import Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from msgspec import Struct
+
 from ledger.errors import BadPeriod, BudgetSpent, InvalidInput
 from ledger.money import ZERO, text
 
@@ -63,8 +65,7 @@ def period_of(moment: datetime, zone_name: str) -> Period:
     return period_named(f"{moment.astimezone(zone(zone_name)):%Y-%m}", zone_name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Account(Struct, frozen=True, kw_only=True):
     """One scope in one period; `cap` None means no cap was set. Units: exact USD."""
 
     scope: str

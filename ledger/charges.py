@@ -7,16 +7,16 @@ two differ by price alone. All sums are exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+
+from msgspec import Struct
 
 from ledger.money import TOKENS_PER_PRICE, ZERO
 from ledger.prices import Rates
 from ledger.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(Struct, frozen=True):
     """Exact USD of one call: a line per bucket in the order of usage.BUCKETS, and their sum."""
 
     lines: tuple[Decimal, Decimal, Decimal, Decimal, Decimal]
@@ -29,10 +29,19 @@ def charge(usage: Usage, rates: Rates) -> Charge:
     Units: tokens are counts, rates USD per million tokens, lines exact USD.
     Source: ledger/README.md, "every token lands in exactly one bucket".
     """
-    lines = tuple(
-        count * rate * TOKENS_PER_PRICE if count else ZERO for count, rate in zip(usage.buckets, rates, strict=True)
+    uncached, read, write, plain, reasoning = usage.buckets
+    lines = (
+        _line(uncached, rates[0]),
+        _line(read, rates[1]),
+        _line(write, rates[2]),
+        _line(plain, rates[3]),
+        _line(reasoning, rates[4]),
     )
-    return Charge((lines[0], lines[1], lines[2], lines[3], lines[4]), sum(lines, ZERO))
+    return Charge(lines, sum(filter(None, lines), ZERO))
+
+
+def _line(count: int, rate: Decimal) -> Decimal:
+    return count * rate * TOKENS_PER_PRICE if count else ZERO
 
 
 def worst_case(rates: Rates, *, input_tokens_at_most: int, output_tokens_at_most: int) -> Decimal:

@@ -48,10 +48,12 @@ def text(value: Decimal) -> str:
     >>> text(Decimal("0.0123400"))
     '0.01234'
     """
+    if not value:
+        return "0"
     plain = format(value, "f")
     if "." in plain:
         plain = plain.rstrip("0").rstrip(".")
-    return "0" if plain in ("-0", "") else plain
+    return plain
 
 
 def round_half_up(value: Decimal, places: int = 2) -> Decimal:

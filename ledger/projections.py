@@ -331,8 +331,11 @@ def _check_reserved(state: State, event: e.CallReserved) -> None:
     wanted = Decimal(event.hold_usd)
     if wanted < 0:
         raise InvalidInput(f"Call {event.subject} would hold {event.hold_usd} USD. A hold is zero or more.")
-    for account in state.accounts_for(event.client_id or "", event.key_id, event.period):
-        account.refuse_unless_fits(wanted)
+    zone_name = state.client(event.client_id or "").zone
+    period_named(event.period, zone_name)  # of a month that there is
+    for scope, scope_id in scopes(event.client_id, event.key_id):
+        if (scope, scope_id) in state.caps:
+            state.account(scope, scope_id, event.period, zone_name).refuse_unless_fits(wanted)
 
 
 def _check_end(state: State, event: e.CallEvent) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 BUCKETS = ("uncached_input", "cache_read", "cache_write", "plain_output", "reasoning")
 LARGEST_COUNT = 100_000_000  # no model reads or writes as much in one call; a cost past DECIMAL(18,12) cannot be kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """One call's counts as the provider reported them; `None` is "not said".
 
     Units: tokens. `input_tokens` and `output_tokens` are inclusive totals.
