@@ -1,167 +1,132 @@
-"""What the gateway costs: requests a second, latency and CPU against a minimal proxy, in one run on loopback.
+"""What the gateway costs: answers a second, latency, CPU, memory and start, in one run on loopback, against a gate.
 
-Four ways to one zero-latency provider, each server (bench/gateway_servers.py) in a process of its own, measured in turn, round after round:
+Four ways to one provider without latency, each server (bench/gateway_servers.py) in a process of its own, measured in
+turn, round after round:
 
     direct   the load straight at the provider, which shows what the load generator can do
     floor    the smallest reverse proxy with aiohttp and uvloop: body read, body sent, bytes back
     gate     the same with key check, JSON parse, model map, usage read and cost, all in memory
     ours     halfpenny serve on a fresh home: hold and settle fsynced for every request
 
-The server under test has one core to itself, load and provider share the rest. Medians over the rounds
-are compared; on a shared machine only ratios to rows measured beside them mean anything.
+The server under test has one core to itself, load and provider share the rest. Medians over the rounds are compared;
+on a shared machine only ratios to rows measured beside them mean anything. The exit code is 1 when a must is missed.
 
-    make bench-gateway                        64 connections, then one, then streams; about 80 s
-    python -m bench.gateway --rounds 3 --only whole
+    make bench-gateway                  everything, about seven minutes
+    python -m bench.gateway --quick     1 and 64 connections, 5,000 requests for memory, no million events; a minute
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple
 
-import msgspec
-import uvloop
+from bench import gateway_starts
+from bench.gateway_servers import HOST, STREAM_EVENTS, Server, made_home, server
+from bench.raw_load import Figures, Request, figures, loaded, medians
+from bench.targets import Target, shown
 
-from bench.gateway_servers import HOST, MODEL, STREAM_EVENTS, content_length, made_home
-
-TICKET = "My card was charged twice for the same order and I would like one of the two back. " * 10
-WARM_S = 0.4
-CPU_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-# --- the load -------------------------------------------------------------------------------------------------------
+WARM_S = 0.3
+CHATS = 64
+CHAT_S = 0.75  # what a paced chat takes; see gateway_servers
 
 
-class _Caller(asyncio.Protocol):
-    """One connection that asks again as soon as it has its answer, and notes how long each took."""
-
-    def __init__(self, request: bytes, took: list[float], until: float) -> None:
-        self._request, self._took, self._until = request, took, until
-        self._buffer, self._size = b"", -1
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._ask()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.ended.done():
-            self.ended.set_exception(ConnectionError(f"the server closed the connection: {exc}"))
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if self._size < 0 and (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end]
-            if not head.startswith(b"HTTP/1.1 200"):
-                self.ended.set_exception(RuntimeError(self._buffer[:500].decode(errors="replace")))
-                self._transport.close()
-                return
-            self._size = 0 if b"chunked" in head else end + 4 + content_length(head)
-        if (self._size > 0 and len(self._buffer) >= self._size) or (
-            self._size == 0 and self._buffer.endswith(b"0\r\n\r\n")
-        ):
-            now = time.perf_counter()
-            self._took.append(now - self._asked)
-            if now < self._until:
-                self._ask()
-            else:
-                self.ended.set_result(None)
-                self._transport.close()
-
-    def _ask(self) -> None:
-        self._buffer, self._size = b"", -1
-        self._asked = time.perf_counter()
-        self._transport.write(self._request)
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One measurement. Units: requests a second; seconds; CPU seconds a request."""
-
-    rate: float
-    p50_s: float
-    p99_s: float
-    cpu_s: float
-
-
-async def load(port: int, request: bytes, connections: int, seconds: float) -> tuple[list[float], float]:
-    """All latencies of one round, and the seconds it took."""
-    took: list[float] = []
-    loop, began = asyncio.get_running_loop(), time.perf_counter()
-    callers = [
-        (await loop.create_connection(lambda: _Caller(request, took, began + seconds), HOST, port))[1]
-        for _ in range(connections)
-    ]
-    await asyncio.gather(*(caller.ended for caller in callers))
-    return took, time.perf_counter() - began
-
-
-def request_bytes(key: str, *, stream: bool) -> bytes:
-    """One request as it goes over the wire."""
-    asked: dict[str, object] = {
-        "model": MODEL,
-        "messages": [{"role": "user", "content": TICKET}],
-        "max_completion_tokens": 400,
-    }
-    if stream:
-        asked |= {"stream": True, "stream_options": {"include_usage": True}}
-    body = msgspec.json.encode(asked)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {key}\r\n"
-    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-def cpu_seconds(process: subprocess.Popen[str] | None) -> float:
-    """User and system time of a process and its threads so far."""
-    if process is None:
-        return 0.0
-    fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CPU_TICKS
-
-
-def resident_mb(process: subprocess.Popen[str]) -> float:
-    """Memory of a process now."""
-    pages = int(Path(f"/proc/{process.pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One server under test. Shapes: `process` None is the provider itself, whose CPU is not of interest."""
+class Row(NamedTuple):
+    """One server under test."""
 
     name: str
-    port: int
     key: str
-    process: subprocess.Popen[str] | None
+    server: Server
 
 
-def measure(rows: list[Row], *, connections: int, seconds: float, rounds: int, stream: bool) -> dict[str, list[Round]]:
+class Plan(NamedTuple):
+    """How much is measured. Units: seconds of a round; requests for memory; events of the ledger that is started on."""
+
+    connections: tuple[int, ...] = (1, 16, 64, 256)
+    rounds: int = 3
+    seconds: float = 1.2
+    chat_seconds: float = 8.0
+    requests: int = 100_000
+    starts: int = 5
+    calls: int = 400_000  # two and a half events each
+
+
+QUICK = Plan(connections=(1, 64), rounds=1, seconds=0.8, chat_seconds=3.0, requests=5_000, starts=3, calls=0)
+Found = dict[str, Figures]
+
+
+def measured(rows: Sequence[Row], request: Request, connections: int, seconds: float, rounds: int) -> Found:
     """Every row in turn, round after round; the first, short round of each row warms it and is not counted."""
-    found: dict[str, list[Round]] = {row.name: [] for row in rows}
+    found: dict[str, list[Figures]] = {row.name: [] for row in rows}
     for number in range(rounds + 1):
         for row in rows:
-            before = cpu_seconds(row.process)
-            request = request_bytes(row.key, stream=stream)
-            took, lasted = uvloop.run(load(row.port, request, connections, seconds if number else WARM_S))
+            before = row.server.cpu_s()
+            lasts = seconds if number else min(WARM_S, seconds)
+            took = loaded(row.server.port, request.over_wire(row.key), connections, lasts)
             if number:
-                cpu = (cpu_seconds(row.process) - before) / len(took)
-                quantiles = statistics.quantiles(took, n=100)
-                found[row.name].append(Round(len(took) / lasted, statistics.median(took), quantiles[98], cpu))
-    return found
+                found[row.name].append(figures(took, row.server.cpu_s() - before))
+    return {name: medians(rounds_of) for name, rounds_of in found.items()}
 
 
-def raw_sync_s(directory: Path, seconds: float = 0.5) -> float:
+def table(title: str, found: Found, *, events: int = 0) -> None:
+    """Medians of the rounds, and ratios to the gate. Shapes: `events` of a stream, 0 for whole replies."""
+    heads = ["req/s", "p50 ms", "p99 ms", "CPU ms"]
+    heads += ["first p50", "first p99", "events/s"] if events else []
+    heads += ["req/s/gate", "p99/gate", "CPU/gate"]
+    print(f"\n{title}\n{'':8}" + "".join(f"{head:>12}" for head in heads))
+    for name, row in found.items():
+        cells = [f"{row.rate:,.0f}", *(f"{value * 1e3:.2f}" for value in (row.p50_s, row.p99_s))]
+        cells.append(f"{row.cpu_s * 1e3:.3f}" if name != "direct" else "-")
+        if events:
+            cells += [f"{row.first_p50_s * 1e3:.2f}", f"{row.first_p99_s * 1e3:.2f}", f"{row.rate * events:,.0f}"]
+        cells += [f"{ratio:.2f}" for ratio in _ratios(found, name)]
+        print(f"{name:8}" + "".join(f"{cell:>12}" for cell in cells))
+
+
+def _ratios(found: Found, name: str) -> tuple[float, float, float]:
+    row, gate = found[name], found["gate"]
+    return row.rate / gate.rate, row.p99_s / gate.p99_s, row.cpu_s / gate.cpu_s
+
+
+def throughput(rows: Sequence[Row], plan: Plan) -> list[Target]:
+    """Whole replies and streams, as fast as they go."""
+    targets: list[Target] = []
+    for request, what, events in ((Request(), "whole replies", 0), (Request(stream=True), "streams", STREAM_EVENTS)):
+        for connections in plan.connections:
+            found = measured(rows, request, connections, plan.seconds, plan.rounds)
+            table(f"{connections} connections, {what}", found, events=events)
+            if connections != CHATS:
+                continue
+            rate, p99, cpu = _ratios(found, "ours")
+            if events:
+                targets.append(Target("streams a second at 64 / gate", rate, 0.5, 0.8, is_more_better=True))
+                targets.append(Target("CPU a stream / gate", cpu, 2.0, 1.4))
+            else:
+                targets.append(Target("requests a second at 64 / gate", rate, 0.5, 0.7, is_more_better=True))
+                targets.append(Target("CPU a request / gate", cpu, 2.0, 1.4))
+                targets.append(Target("p99 at 64 / gate", p99, 2.3, 1.5))
+    return targets
+
+
+def alone(row: Row, plan: Plan, directory: Path) -> Target:
+    """What one connection waits over two raw syncs, each round beside its own syncs."""
+    over: list[float] = []
+    for _ in range(plan.rounds + 2):
+        sync_s = raw_sync_s(directory)
+        took = loaded(row.server.port, Request().over_wire(row.key), 1, plan.seconds)
+        over.append(statistics.median(took.whole_s) - 2 * sync_s)
+    print(f"\none write and fdatasync here: {sync_s * 1e3:.3f} ms")
+    return Target("p50 at 1 connection over two raw fdatasyncs", statistics.median(over) * 1e3, 0.6, 0.3, "ms")
+
+
+def raw_sync_s(directory: Path, seconds: float = 0.3) -> float:
     """Median seconds of one 1 KB write and fdatasync here, now."""
     handle = os.open(directory / "probe", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     took, until = [], time.perf_counter() + seconds
@@ -173,119 +138,69 @@ def raw_sync_s(directory: Path, seconds: float = 0.5) -> float:
     return statistics.median(took)
 
 
-# --- the run --------------------------------------------------------------------------------------------------------
+def chats(rows: Sequence[Row], plan: Plan) -> list[Target]:
+    """64 chats at once in the time a model takes: 200 ms, then 50 tokens 10 ms apart."""
+    found = measured(rows, Request(stream=True, paced=True), CHATS, plan.chat_seconds, plan.rounds)
+    table("64 realistic chats at once", found, events=STREAM_EVENTS)
+    ours, gate = found["ours"], found["gate"]
+    first = ours.first_p99_s / gate.first_p99_s
+    return [
+        Target("streams a second of realistic chats / gate", ours.rate / gate.rate, 0.97, 0.99, is_more_better=True),
+        Target("p99 of their time to first chunk / gate", first, 1.06, 1.03),
+    ]
+
+
+def memory(row: Row, plan: Plan) -> list[Target]:
+    """What the service holds after many requests, and how much of it came in the second half of them."""
+    request, done, half = Request().over_wire(row.key), 0, 0.0
+    while done < plan.requests:
+        done += len(loaded(row.server.port, request, CHATS, 2.0).whole_s)
+        half = half if half and done > plan.requests / 2 else row.server.resident_mb()
+    end = row.server.resident_mb()
+    return [
+        Target(f"memory after {done:,} more requests", end, 150, 110, "MB"),
+        Target("memory gained in the second half of them", end - half, 10, 5, "MB"),
+    ]
 
 
 @contextlib.contextmanager
-def server(*arguments: str, cpu: int | None) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A server of this file in its own process, on its own core if there is one; gives it and its port."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.gateway_servers", *arguments], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stderr is not None
-        line = ""
-        while "http://" not in line:
-            if not (line := process.stderr.readline()):
-                raise RuntimeError(f"{arguments} ended with {process.wait()}")
-        if cpu is not None:
-            _pin(process.pid, cpu)
-        yield process, int(line.strip().rpartition(":")[2])
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _pin(pid: int, cpu: int) -> None:
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread.name), {cpu})
-
-
-def table(title: str, found: dict[str, list[Round]], floors: tuple[str, ...]) -> None:
-    """Medians of the rounds, and ratios to the floors."""
-    print(f"\n{title}")
-    heads = [
-        "",
-        "req/s",
-        "p50 ms",
-        "p99 ms",
-        "CPU ms",
-        *(f"{what} / {floor}" for floor in floors for what in ("req/s", "p99", "CPU")),
-    ]
-    print("".join(f"{head:>14}" for head in heads))
-    medians = {name: _median(rounds) for name, rounds in found.items()}
-    for name, row in medians.items():
-        cells = [
-            f"{row.rate:,.0f}",
-            f"{row.p50_s * 1e3:.2f}",
-            f"{row.p99_s * 1e3:.2f}",
-            f"{row.cpu_s * 1e3:.3f}" if row.cpu_s else "-",
-        ]
-        for floor in floors:
-            base = medians[floor]
-            ratios = (row.rate / base.rate, row.p99_s / base.p99_s, row.cpu_s / base.cpu_s if row.cpu_s else 0.0)
-            cells += [f"{ratio:.2f}" if ratio else "-" for ratio in ratios]
-        print("".join(f"{cell:>14}" for cell in (name, *cells)))
-    added = (medians["ours"].p50_s - medians[floors[0]].p50_s) * 1e3
-    print(f"added p50 over the {floors[0]}: {added:.2f} ms")
-
-
-def _median(rounds: list[Round]) -> Round:
-    def of(value: Callable[[Round], float]) -> float:
-        return statistics.median(value(found) for found in rounds)
-
-    return Round(of(lambda r: r.rate), of(lambda r: r.p50_s), of(lambda r: r.p99_s), of(lambda r: r.cpu_s))
-
-
-def run(asked: argparse.Namespace) -> None:
-    """All servers up, all tables printed."""
+def stage(directory: Path) -> Iterator[list[Row]]:
+    """The four rows, each on a core of its own as far as there are any."""
     cores = sorted(os.sched_getaffinity(0))
-    ours_cpu = cores[-1] if len(cores) > 1 else None
-    if ours_cpu is not None:
-        os.sched_setaffinity(0, set(cores[:-1]))
+    last = cores[-1] if len(cores) > 1 else None
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="halfpenny-bench-")))
-        sync_s = raw_sync_s(directory)
-        _, provider = stack.enter_context(server("provider", cpu=None))
-        upstream = f"http://{HOST}:{provider}"
+        provider = stack.enter_context(server("provider"))
+        upstream = f"http://{HOST}:{provider.port}"
         key = made_home(directory / "home", upstream)
-        floor, floor_port = stack.enter_context(server("floor", "--upstream", upstream, cpu=ours_cpu))
-        gate, gate_port = stack.enter_context(server("gate", "--upstream", upstream, cpu=ours_cpu))
-        began = time.perf_counter()
-        ours, ours_port = stack.enter_context(server("ours", "--home", str(directory / "home"), cpu=ours_cpu))
-        print(
-            f"start of ours to its URL {time.perf_counter() - began:.2f} s; one write and fdatasync {sync_s * 1e3:.3f} ms"
-        )
-        rows = [
-            Row("direct", provider, "hp_bench", None),
-            Row("floor", floor_port, "hp_bench", floor),
-            Row("gate", gate_port, "hp_bench", gate),
-            Row("ours", ours_port, key, ours),
-        ]
-        if asked.only in (None, "whole"):
-            table(
-                "64 connections, whole replies",
-                measure(rows, connections=64, seconds=asked.seconds, rounds=asked.rounds, stream=False),
-                ("floor", "gate"),
-            )
-            table(
-                "1 connection, whole replies",
-                measure(rows, connections=1, seconds=asked.seconds / 2, rounds=asked.rounds, stream=False),
-                ("floor", "gate"),
-            )
-        if asked.only in (None, "streams"):
-            title = f"64 connections, streams of {STREAM_EVENTS} events"
-            table(
-                title,
-                measure(rows, connections=64, seconds=asked.seconds, rounds=asked.rounds, stream=True),
-                ("floor", "gate"),
-            )
-        print(f"\nmemory of ours {resident_mb(ours):.0f} MB, of the floor {resident_mb(floor):.0f} MB")
+        rows = [Row("direct", "hp_bench", provider)]
+        for name in ("floor", "gate"):
+            rows.append(Row(name, "hp_bench", stack.enter_context(server(name, "--upstream", upstream, cpu=last))))
+        rows.append(Row("ours", key, stack.enter_context(server("ours", "--home", str(directory / "home"), cpu=last))))
+        if last is not None:
+            os.sched_setaffinity(0, set(cores[:-1]))
+            provider.pin(set(cores[:-1]))
+        yield rows
+        os.sched_setaffinity(0, set(cores))
+
+
+def run(plan: Plan, only: Sequence[str]) -> int:
+    """All that is asked for; the table of targets at the end. Returns the exit code."""
+    targets: list[Target] = []
+    with tempfile.TemporaryDirectory(prefix="halfpenny-bench-") as name:
+        directory = Path(name)
+        with stage(directory) as rows:
+            parts: dict[str, Callable[[], list[Target]]] = {
+                "throughput": lambda: throughput(rows, plan),
+                "alone": lambda: [alone(rows[-1], plan, directory)],
+                "chats": lambda: chats(rows, plan),
+                "memory": lambda: memory(rows[-1], plan),
+            }
+            for part, measure in parts.items():
+                if not only or part in only:
+                    targets += measure()
+        if not only or "start" in only:
+            targets += gateway_starts.targets(directory, plan.starts, plan.calls)
+    return shown(targets)
 
 
 def main() -> None:
@@ -293,11 +208,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench.gateway", description=__doc__.splitlines()[0] if __doc__ else None
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.2, help="of one round at 64 connections")
-    parser.add_argument("--only", choices=("whole", "streams"))
+    parser.add_argument("--quick", action="store_true", help="less of everything, in a minute")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="of one round as fast as it goes")
+    parser.add_argument(
+        "--only", action="append", default=[], choices=("throughput", "alone", "chats", "memory", "start")
+    )
     asked = parser.parse_args()
-    run(asked)
+    plan = QUICK if asked.quick else Plan()
+    plan = plan._replace(rounds=asked.rounds or plan.rounds, seconds=asked.seconds or plan.seconds)
+    sys.exit(run(plan, asked.only))
 
 
 if __name__ == "__main__":

@@ -10,24 +10,35 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import aiohttp
 import msgspec
 import uvloop
 from aiohttp import web
 
+if TYPE_CHECKING:
+    from ledger.events import Event
+    from ledger.home import Home
+
 MODEL = "mistralai/Mistral-Medium-3"
 HOST = "127.0.0.1"
 STREAM_EVENTS = 54
+WORDS = STREAM_EVENTS - 4
+PACED = "In the time a model takes: "  # what a request says to get its stream so
+FIRST_TOKEN_S, TOKEN_S = 0.2, 0.01
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -66,7 +77,7 @@ def stream_events() -> tuple[bytes, ...]:
     def delta(content: dict[str, str], finish: str | None = None) -> bytes:
         return event([{"index": 0, "delta": content, "finish_reason": finish}])
 
-    words = (delta({"content": f" word number {number}"}) for number in range(STREAM_EVENTS - 4))
+    words = (delta({"content": f" word number {number}"}) for number in range(WORDS))
     usage = {"prompt_tokens": 230, "completion_tokens": 210, "total_tokens": 440}
     return (delta({"role": "assistant"}), *words, delta({}, "stop"), event([], usage=usage), b"data: [DONE]\n\n")
 
@@ -96,10 +107,21 @@ class _Provider(asyncio.Protocol):
             if len(self._buffer) < size:
                 return
             request, self._buffer = self._buffer[:size], self._buffer[size:]
-            if _WANTS_STREAM.search(request):
+            if PACED.encode() in request:
+                self._pace(asyncio.get_running_loop().time() + FIRST_TOKEN_S, 0)
+            elif _WANTS_STREAM.search(request):
                 self._send(0)
             else:
                 self._transport.write(self._whole)
+
+    def _pace(self, begins_at: float, number: int) -> None:
+        """The next word at its time: the role goes with the first, all that follows the words with the last."""
+        if number:
+            first = 0 if number == 1 else number + 1
+            last = number + 2 if number < WORDS else len(self._stream)
+            self._transport.write(b"".join(self._stream[first:last]))
+        if number < WORDS:
+            asyncio.get_running_loop().call_at(begins_at + number * TOKEN_S, self._pace, begins_at, number + 1)
 
     def _send(self, number: int) -> None:
         self._transport.write(self._stream[number])
@@ -176,15 +198,14 @@ def _serve_ours(home: Path) -> None:
 def made_home(path: Path, upstream: str) -> str:
     """A home with a client, a key, a price and a hard cap; returns the key."""
     from ledger import admin  # noqa: PLC0415
-    from ledger.home import create, key_hash, new_key  # noqa: PLC0415
+    from ledger.home import create  # noqa: PLC0415
     from ledger.prices import read_book  # noqa: PLC0415
     from ledger.store import Ledger  # noqa: PLC0415
 
-    home = create(path, f'[server]\nport = 0\n[provider]\nbase_url = "{upstream}/v1"\n')
-    (key, key_id), start = new_key(), datetime(2025, 1, 1, tzinfo=UTC)
+    home, start = create(path, settings(upstream)), datetime(2025, 1, 1, tzinfo=UTC)
+    key, issued = issued_key(home, start)
     book = read_book(files("ledger").joinpath("pricebook.toml").read_text(encoding="utf-8"))
     price = next(found for found in book if found.model == MODEL)
-    digest = key_hash(home.pepper(), key)
     ledger = Ledger.open(home.path, clock=lambda: datetime.now(UTC))
     for event in (
         admin.client_added(
@@ -196,13 +217,76 @@ def made_home(path: Path, upstream: str) -> str:
             edit_rate=None,
             private=False,
         ),
-        admin.key_issued(admin.Stamp("bench-key", start), key_id, digest, role="app", client_id="acme"),
+        issued,
         admin.budget_set(admin.Stamp("bench-cap", start), "acme", "99999", hard=True, valid_from=None),
         admin.price_listed(admin.Stamp("bench-price", start), price),
     ):
         ledger.append_now(event)
     ledger.close()
     return key
+
+
+def settings(upstream: str) -> str:
+    """The configuration of a home that forwards to a provider."""
+    return f'[server]\nport = 0\n[provider]\nbase_url = "{upstream}/v1"\n'
+
+
+def issued_key(home: Home, at: datetime) -> tuple[str, Event]:
+    """A new key of the client's, and the event that issues it."""
+    from ledger import admin  # noqa: PLC0415
+    from ledger.home import key_hash, new_key  # noqa: PLC0415
+
+    key, key_id = new_key()
+    digest = key_hash(home.pepper(), key)
+    return key, admin.key_issued(admin.Stamp(f"bench-{key_id}", at), key_id, digest, role="app", client_id="acme")
+
+
+class Server(NamedTuple):
+    """One of them, running."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    def cpu_s(self) -> float:
+        """User and system time of the process and its threads so far."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks.iterdir()) / 1e9
+
+    def resident_mb(self) -> float:
+        """Its memory now."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def pin(self, cores: set[int]) -> None:
+        """Keep all its threads on these cores."""
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), cores)
+
+
+@contextlib.contextmanager
+def server(*arguments: str, cpu: int | None = None) -> Iterator[Server]:
+    """One of them in a process of its own, on a core of its own if one is named; it is stopped in order."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.gateway_servers", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        line = ""
+        while "http://" not in line:
+            if not (line := process.stderr.readline()):
+                raise RuntimeError(f"{arguments} ended with {process.wait()}")
+        found = Server(process, int(line.strip().rpartition(":")[2]))
+        if cpu is not None:
+            found.pin({cpu})
+        yield found
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _say(port: int) -> None:
