@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from ledger import disk as disks
@@ -347,3 +348,18 @@ def _steps(home: Home, target: Path, monkeypatch: pytest.MonkeyPatch, last: int 
             if last is None:
                 raise
     return count
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_a_file_of_one_clients_month_has_its_events_and_its_sum(home: Home, tmp_path: Path, kind: str) -> None:
+    target = tmp_path / f"october.{kind}"
+    expected = [event.id for event in read_all(home) if getattr(event, "period", None) == "2025-10"]
+
+    shown = said(home, "export", kind, str(target), "--client", "acme", "--month", "2025-10")
+
+    with duckdb.connect(":memory:") as connection:
+        rows = connection.execute(f"SELECT event_id FROM '{target}'").fetchall()  # noqa: S608 -- a path of ours
+    assert [name for (name,) in rows] == expected
+    assert shown.out.split()[0] == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert "exists already" in refused(home, "export", kind, str(target)).err
