@@ -45,7 +45,7 @@ QUICK: tuple[tuple[str, Drill], ...] = (
     ("failing", lambda path, seed: faults.failing(path, 200, seed)),
     ("cuts", lambda path, seed: faults.cuts(path, 2, seed, every=7)),
     ("mixed", lambda path, seed: loads.mixed(path, 300, seed)),
-    ("streams", lambda path, seed: loads.long_streams(path, 10, 5_000, seed)),
+    ("streams", lambda path, seed: loads.long_streams(path, 60, 15_000, seed, limit_mb=110)),
     ("overload", lambda path, seed: loads.overload(path, 2, seed)),
 )
 

@@ -320,6 +320,7 @@ class Calls:
                     first_at = loop.time()
                 ready = scan.feed(block)
                 collected.take(block)
+                block = b""  # not kept beside what is written while a slow reader is waited for
                 if ready and not client.is_gone:
                     await client.write(ready)
                 if scan.is_done or scan.error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,16 @@ def test_the_gateway_is_as_promised(tmp_path: Path, name: str, drill: Drill) -> 
 
 def test_every_full_drill_has_a_quick_one() -> None:
     assert dict(FULL).keys() == dict(QUICK).keys()
+
+
+def test_every_test_that_the_rows_name_is_there() -> None:
+    tests = Path(__file__).parent
+    rows = re.findall(r"`(test_\w+\.py|…)::(test_\w+)`", (tests.parent / "router" / "README.md").read_text())
+    file, missing = "", []
+    for said, name in rows:
+        file = file if said == "…" else said
+        if f"def {name}(" not in (tests / file).read_text():
+            missing.append(f"{file}::{name}")
+
+    assert rows
+    assert missing == []
