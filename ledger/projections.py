@@ -7,6 +7,7 @@ store asks it before it stamps one, so a hard cap holds whoever asks.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -78,7 +79,9 @@ class State:
     running: dict[tuple[str, str, str], Running] = field(default_factory=dict)
     holds: dict[CallKey, e.CallReserved] = field(default_factory=dict)
     orphans: dict[CallKey, e.CallOrphaned] = field(default_factory=dict)
-    drafts: dict[tuple[str, str], Draft] = field(default_factory=dict)
+    drafts: OrderedDict[tuple[str, str], Draft] = field(
+        default_factory=OrderedDict
+    )  # in which the oldest is found at once
     spend: dict[SpendKey, Spend] = field(default_factory=dict)
     refused: dict[tuple[str, str, str], int] = field(default_factory=dict)
     quality: dict[tuple[str, str, str], EditWindow] = field(default_factory=dict)
@@ -210,10 +213,10 @@ def _drafted(state: State, event: e.CallSettled | e.CallCached) -> None:
     """A reply to a ticket is its draft now, written for it or served from the cache."""
     if event.purpose == "generation" and event.ticket_id is not None:
         ticket = event.client_id or "", event.ticket_id
-        state.drafts.pop(ticket, None)  # so that the newest is last
         state.drafts[ticket] = Draft(event.subject, event.period, event.request_model, event.arm, event.ticket_class)
+        state.drafts.move_to_end(ticket)  # so that the newest is last
         if len(state.drafts) > DRAFTS_KEPT:
-            del state.drafts[next(iter(state.drafts))]
+            state.drafts.popitem(last=False)
 
 
 def _voided(state: State, event: e.CallVoided) -> None:

@@ -6,6 +6,7 @@ or none; a call that was refused or provably not billed leaves its key free for 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,7 +35,7 @@ class Claim(NamedTuple):
 class Claims:
     """The newest claims, by client and key, and by call."""
 
-    by_key: dict[tuple[str, str], Claim] = field(default_factory=dict)
+    by_key: OrderedDict[tuple[str, str], Claim] = field(default_factory=OrderedDict)
     by_call: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def add(self, claim: Claim) -> None:
@@ -45,7 +46,7 @@ class Claims:
         self.by_key[key] = claim
         self.by_call[claim.call_id] = key
         if len(self.by_key) > CLAIMS_KEPT:
-            oldest = self.by_key.pop(next(iter(self.by_key)))
+            _, oldest = self.by_key.popitem(last=False)
             del self.by_call[oldest.call_id]
 
     def charge(self, call_id: str) -> None:

@@ -7,7 +7,7 @@ log, and the same events give the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import OrderedDict, deque
 
 import msgspec
 
@@ -161,7 +161,7 @@ def _state(found: Snapshot) -> State:
         running=dict(found.running),
         holds={CallKey(hold.subject, hold.attempt): hold for hold in found.holds},
         orphans={CallKey(orphan.subject, orphan.attempt): orphan for orphan in found.orphans},
-        drafts=dict(found.drafts),
+        drafts=OrderedDict(found.drafts),
         spend=dict(found.spend),
         refused=dict(found.refused),
         quality={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import codec, projections, reuse
+from ledger import codec, projections, reuse, snapshots
 from ledger import events as e
 from ledger.budgets import Account
 from ledger.errors import BudgetSpent, Conflict, InvalidInput, LedgerError, NotFound, UnpricedModel
@@ -499,6 +500,15 @@ def test_only_the_newest_drafts_are_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     state = replay(settled(f"c-{n}", "0.1", ticket_id=f"T-{ticket}") for n, ticket in enumerate((1, 2, 3, 1, 4)))
 
     assert [ticket for _, ticket in state.drafts] == ["T-3", "T-1", "T-4"]
+
+
+def test_letting_the_oldest_draft_or_claim_go_does_not_search_for_it() -> None:
+    """In a plain dictionary each search passed over all that had gone before: 13 microseconds a call at 50,000 drafts."""
+    assert isinstance(State().drafts, OrderedDict)
+    assert isinstance(State().claims.by_key, OrderedDict)
+    loaded = snapshots.load(snapshots.dump(State()))
+    assert loaded is not None
+    assert isinstance(loaded.drafts, OrderedDict)
 
 
 def test_edits_are_folded_by_client_arm_and_class() -> None:
