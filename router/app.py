@@ -91,6 +91,7 @@ class Service:
     gateway: Gateway
     cache: Cache
     routes: tuple[Route, ...]
+    hook: WarningHook
 
     async def drain(self, deadline_s: float) -> int:
         """Take no more calls and wait for those in flight; the rest is cancelled and settles. Returns how many that was."""
@@ -245,7 +246,7 @@ def build(
                 await store.close()
 
     app.cleanup_ctx.append(pool)
-    return Service(app=app, gateway=gateway, cache=cache, routes=routes)
+    return Service(app=app, gateway=gateway, cache=cache, routes=routes, hook=hook)
 
 
 def _routes(gateway: Gateway, feedback: Feedback, views: Views, admin: Admin) -> tuple[Route, ...]:

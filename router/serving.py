@@ -61,7 +61,6 @@ def run(
 
         log_as_json(config.server.log_level)
         ledger = opening.result()
-    watch = Teller(standings, ledger.submit, app.new_id)
     try:
         refuse_troubled(standings)
         if kept is None:
@@ -80,6 +79,8 @@ def run(
             more=more(ledger),
             texts=drafts_of(home, config),
         )
+
+        watch = Teller(standings, ledger.submit, app.new_id, ring=service.hook.tell)
 
         def on_ready(url: str) -> None:
             # An event is told of only once it is folded, so what follows from it comes in the loop's next round.

@@ -97,6 +97,8 @@ class Standing:
     announced_policy: str = ""
     deferred: dict[str, int] = field(default_factory=dict)  # month -> tickets that nothing fitted
     written: dict[str, Written] = field(default_factory=dict)  # by output_bounds.kind_of
+    hits: dict[str, int] = field(default_factory=dict)  # month -> drafts answered from the cache
+    drafted: dict[str, int] = field(default_factory=dict)  # month -> drafts asked of a model
     drift: Drift = field(default_factory=Drift)
 
     @property

@@ -92,6 +92,8 @@ def _reserved(standings: Standings, event: e.CallReserved) -> None:
         return
     state, key, hold = standing.state, _key(event), float(event.hold_usd)
     is_current = _turn(standings, standing, event, event.period)
+    if event.purpose == "generation" and event.attempt == 1 and event.subject not in standing.redone:
+        standing.drafted[event.period] = standing.drafted.get(event.period, 0) + 1
     if not _is_draft(standings.terms, event) or event.arm not in state.prices or event.subject in standing.redone:
         aggregates.held(state, key, hold, is_current=is_current)
         return
@@ -186,18 +188,17 @@ def _edited(standings: Standings, event: e.DraftEdited) -> None:
     standing = _of(standings, event)
     if standing is None:
         return
+    quality = quality_of(event)
+    said = "unmeasured" if quality is None else _learn(standing, event, quality)
+    standing.ratings[said] = standing.ratings.get(said, 0) + 1
+    if said == "repeated":
+        return
+    if quality is not None:
+        _rate_look(standing, event.call_id, quality)
     minutes = None if event.edit_seconds is None else event.edit_seconds / 60.0
-    tally = _tally(standing, event)
-    tally.edited(event.edit_ratio, minutes, is_touched=event.disposition != "as_is")
+    _tally(standing, event).edited(event.edit_ratio, minutes, is_touched=event.disposition != "as_is")
     if minutes is not None and event.edit_ratio is not None:
         _time_edit(standing, minutes, event.edit_ratio)
-    quality = quality_of(event)
-    if quality is None:
-        said: str = "unmeasured"
-    else:
-        said = _learn(standing, event, quality)
-        _rate_look(standing, event.call_id, quality)
-    standing.ratings[said] = standing.ratings.get(said, 0) + 1
 
 
 def _learn(standing: Standing, event: e.DraftEdited, quality: float) -> str:
@@ -277,6 +278,12 @@ def _shifted(standings: Standings, event: e.SplitShifted) -> None:
         standing.announced.setdefault(ticket_class, {})[arm] = float(share)
 
 
+def _cached(standings: Standings, event: e.CallCached) -> None:
+    standing = _of(standings, event)
+    if standing is not None and event.purpose == "generation":
+        standing.hits[event.period] = standing.hits.get(event.period, 0) + 1
+
+
 def _alarmed(standings: Standings, event: e.DriftAlarmed) -> None:
     standing = _of(standings, event)
     if standing is not None:
@@ -310,6 +317,7 @@ _FOLDS: Mapping[type[e.Event], Callable[[Standings, Any], None]] = {
     e.DraftSuspected: _suspected,
     e.SplitShifted: _shifted,
     e.TicketDeferred: _deferred,
+    e.CallCached: _cached,
     e.DriftAlarmed: _alarmed,
     e.ClassChecked: _checked,
 }
@@ -362,8 +370,9 @@ def _open(standing: Standing, period: Period) -> None:
     planned = float(standing.tickets_per_month)
     spent = standing.spent.get(period.name, 0.0)
     aggregates.period_opened(state, period.start, period.end, budget_usd, planned, spent)
-    while len(standing.spent) > PERIODS_KEPT:
-        del standing.spent[min(standing.spent)]
+    for by_month in (standing.spent, standing.hits, standing.drafted):
+        while len(by_month) > PERIODS_KEPT:
+            del by_month[min(by_month)]
 
 
 def _offset_s(zone_name: str, period: Period) -> float:

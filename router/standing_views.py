@@ -6,11 +6,14 @@ stands in the ledger's own part of the answers.
 
 from __future__ import annotations
 
-from router import policy
+from itertools import pairwise
+
+from router import forecast, policy
 from router.drift import ShareWatch
 from router.shifts import shares_now
 from router.standing import Standing, gain_of, usd_of
 
+EPOCH_HOUR_OF_WEEK = 3 * 24  # 1970-01-01 was a Thursday
 Z80 = 1.281552  # normal deviations that 80 % stay within, both sides
 
 
@@ -38,6 +41,47 @@ def pace_of(standing: Standing) -> dict[str, object]:
             "confidence": 0.8,
         },
         "deferred": standing.deferred.get(standing.period, 0),
+        "cache": _cache_of(standing),
+        "arrivals": _arrivals_of(standing),
+    }
+
+
+def _cache_of(standing: Standing) -> dict[str, object]:
+    """This month's drafts answered from the cache, and asked of a model; the rate of the first in both."""
+    hits, drafted = standing.hits.get(standing.period, 0), standing.drafted.get(standing.period, 0)
+    return {"hits": hits, "drafted": drafted, "rate": round(hits / (hits + drafted), 6) if hits + drafted else None}
+
+
+def _arrivals_of(standing: Standing) -> dict[str, object]:
+    """The hour-of-week profile and what corrects its level.
+
+    Shapes: `profile` has a share for each hour of the client's week from Monday midnight on, summing to one, or is null before
+    a period. Units: `expected` tickets of the whole period, as it began; `due` of them until the last event; `level` how many
+    times as many came; `even_pace_usd` the part of the budget that an even pace over those arrivals would have spent.
+    """
+    volume, state = standing.state.volume, standing.state
+    if not state.period:
+        return {
+            "history_hours": 0,
+            "profile": None,
+            "expected": None,
+            "due": None,
+            "level": None,
+            "even_pace_usd": None,
+        }
+    local = int((volume.start_s + volume.utc_offset_s) // forecast.HOUR_S) + EPOCH_HOUR_OF_WEEK
+    shares = [0.0] * forecast.WEEK_H
+    for hour, (before, after) in enumerate(pairwise(volume.cumulative)):
+        shares[(local + hour) % forecast.WEEK_H] += after - before
+    due, total = forecast.due(volume, volume.last_s), sum(shares)
+    part = due / volume.expected if volume.expected else 0.0
+    return {
+        "history_hours": len(volume.hours),
+        "profile": [round(share / total, 6) for share in shares] if total else None,
+        "expected": round(volume.expected, 1),
+        "due": round(due, 1),
+        "level": round(forecast.level(volume, volume.last_s), 6),
+        "even_pace_usd": None if standing.is_uncapped else _money(state.budget_usd * part),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -18,6 +19,7 @@ from router.standing import Standing, Standings
 
 # At a start that folds the whole log under other terms or code: what would be news of an older day is no news.
 FRESH = timedelta(days=2)
+T = TypeVar("T")
 _log = structlog.stdlib.get_logger()
 
 
@@ -45,11 +47,17 @@ def alarmed(standing: Standing, alarm: Alarm, *, event_id: str) -> e.DriftAlarme
     )
 
 
-class Teller:
-    """Notes whose figures an event changed, and tells of them once it is folded."""
+class Teller(Generic[T]):
+    """Notes whose figures an event changed, and tells of them once it is folded; `ring` is given each alarm with what `tell` gave."""
 
-    def __init__(self, standings: Standings, tell: Callable[[e.Event], object], new_id: Callable[[], str]) -> None:
-        self._standings, self._tell, self._new_id = standings, tell, new_id
+    def __init__(
+        self,
+        standings: Standings,
+        tell: Callable[[e.Event], T],
+        new_id: Callable[[], str],
+        ring: Callable[[e.DriftAlarmed, T], object] = lambda _, __: None,
+    ) -> None:
+        self._standings, self._tell, self._new_id, self._ring = standings, tell, new_id, ring
         self._looked: dict[str, float] = {}
         self._due: dict[str, datetime] = {}
 
@@ -80,7 +88,8 @@ class Teller:
         """Tell of the client's alarms that are due and were found not long before this moment."""
         for alarm in tuple(standing.drift.due):
             if alarm.time >= moment - FRESH:
-                self._tell(alarmed(standing, alarm, event_id=self._new_id()))
+                event = alarmed(standing, alarm, event_id=self._new_id())
+                self._ring(event, self._tell(event))
                 _log.warning("drift", client_id=standing.client_id, drift=alarm.drift, reason=alarm.reason)
 
     def start(self) -> None:

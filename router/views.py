@@ -60,7 +60,7 @@ class Views:
             accounts.insert(0, self._state.account(WHOLE, "", asked or period_of(moment, "UTC").name))
         data = [account.as_json() for account in accounts]
         pace = [standing_views.pace_of(standing) for standing in self._seen_by(visit)]
-        return answer(_encode({"object": "budget", "data": data, "pace": pace}))
+        return answer(_encode({"object": "budget", "position": self._standings.position, "data": data, "pace": pace}))
 
     async def split(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """GET /v1/split: the policy, its arms with their prices now, and the shares of this month's routed drafts."""
@@ -76,7 +76,13 @@ class Views:
             }
             for client_id in self._clients(visit)
         ]
-        shown: dict[str, object] = {"object": "split", "policy": policy.name, "arms": arms, "clients": clients}
+        shown: dict[str, object] = {
+            "object": "split",
+            "position": self._standings.position,
+            "policy": policy.name,
+            "arms": arms,
+            "clients": clients,
+        }
         if policy.name == "fixed":
             shown["standard_share"] = policy.standard_share
         return answer(_encode(shown))
@@ -97,7 +103,14 @@ class Views:
         seen = self._seen_by(visit)
         arms = [row for standing in seen for row in standing_views.quality_of(standing)]
         ratings = {standing.client_id: standing.ratings for standing in seen}
-        shown = {"object": "quality", "edits": edits, "latency": latency, "arms": arms, "ratings": ratings}
+        shown: dict[str, object] = {
+            "object": "quality",
+            "edits": edits,
+            "latency": latency,
+            "arms": arms,
+            "ratings": ratings,
+        }
+        shown["position"] = self._standings.position
         shown["drift"] = [standing_views.drift_of(standing) for standing in seen]
         return answer(_encode(shown))
 

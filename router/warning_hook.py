@@ -1,4 +1,4 @@
-"""Tells a configured address of each budget warning, by a signed POST, once the warning is durable.
+"""Tells a configured address of each budget warning and drift alarm, by a signed POST, once its event is durable.
 
 The event is the record; the hook is the doorbell. It is tried a few times with doubling waits, and what nobody took is
 logged. Its id is the event's, so a receiver can drop what it has.
@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from ledger.events import BudgetWarned
+from ledger.events import BudgetWarned, DriftAlarmed
 from ledger.webhooks import signed_headers
 from router.config import BadConfig, Budget
 
@@ -49,7 +49,7 @@ class WarningHook:
             )
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def tell(self, event: BudgetWarned, durable: Awaitable[None]) -> None:
+    def tell(self, event: BudgetWarned | DriftAlarmed, durable: Awaitable[None]) -> None:
         """Send it in a task of its own once it is durable; nobody waits for it."""
         if not self._url:
             return
@@ -68,7 +68,7 @@ class WarningHook:
         for task in waiting:
             task.cancel()
 
-    async def _tell(self, event: BudgetWarned, durable: Awaitable[None]) -> None:
+    async def _tell(self, event: BudgetWarned | DriftAlarmed, durable: Awaitable[None]) -> None:
         await durable
         body, why = payload(event), ""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
@@ -91,8 +91,11 @@ class WarningHook:
         _log.error("warning_not_told", event_id=event.id, why=why)
 
 
-def payload(event: BudgetWarned) -> bytes:
-    """The raw body: the event's own fields under their names. Units: exact USD as text; threshold 0..1."""
+def payload(event: BudgetWarned | DriftAlarmed) -> bytes:
+    """The raw body: the event's own fields under their names. Units: exact USD as text; threshold 0..1; of an alarm, as its event."""
+    if isinstance(event, DriftAlarmed):
+        own = msgspec.to_builtins(event)
+        return msgspec.json.encode({**own, "type": "drift.alarmed", "time": f"{event.time:%Y-%m-%dT%H:%M:%SZ}"})
     said: dict[str, Any] = {
         "type": "budget.warned",
         "id": event.id,

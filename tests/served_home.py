@@ -56,6 +56,7 @@ class Served:
     service: Service
     url: str
     session: aiohttp.ClientSession
+    standings: Standings
     fatal: list[WriteFailed] = field(default_factory=list)
 
     async def ask(
@@ -186,7 +187,7 @@ async def served(
             listening(service.app, "127.0.0.1", 0) as url,
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
         ):
-            yield Served(home, ledger, service, url, session, fatal)
+            yield Served(home, ledger, service, url, session, standings, fatal)
             await service.drain(5)
     finally:
         ledger.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -17,6 +20,7 @@ from msgspec.structs import replace
 from ledger import events as e
 from ledger.errors import Conflict
 from ledger.home import create
+from ledger.segments import read_all
 from ledger.store import Ledger
 from router import standing_home
 from router.drift import MIX, Drift, LatencyWatch, ShareTest, ShareWatch, checked
@@ -24,6 +28,7 @@ from router.standing import Standings
 from router.standing_folds import apply
 from router.standing_home import Follower, dump, replay
 from router.telling import Teller, alarmed
+from tests.running import gateway, prepared, provider
 from tests.served_home import journal_events
 from tests.test_router_standing import LARGE, MEDIUM, TERMS, acme, at, edited, opened, price, reserved
 from tests.test_router_standing import settled as ended
@@ -318,3 +323,42 @@ def test_a_snapshot_between_a_change_and_its_alarm_raises_it_all_the_same(cut: i
         apply(resumed, event)
 
     assert dump(resumed) == dump(replay(events, TERMS))
+
+
+@pytest.mark.anyio
+async def test_a_service_tells_of_another_model_once_over_a_restart_and_rings_the_webhook(tmp_path: Path) -> None:
+    got: list[dict[str, Any]] = []
+    rung = asyncio.Event()
+
+    async def take(hooked: web.Request) -> web.Response:
+        got.append(await hooked.json())
+        rung.set()
+        return web.Response()
+
+    receiver = web.Application()
+    receiver.router.add_post("/hook", take)
+    made = prepared(tmp_path / "home")
+    body = {"model": MEDIUM, "messages": [{"role": "user", "content": "Where is my card?"}]}
+    with provider(tmp_path) as upstream:
+        async with TestServer(receiver) as hook, ClientSession() as session:
+            for fault in ("wrong_model", ""):
+                told_to = {"budget_webhook_url": str(hook.make_url("/hook")), "webhook_secret": "s"}
+                with gateway(made.home, upstream.url, said=f"gateway-{fault}.said", **told_to) as service:
+                    headers = {"authorization": f"Bearer {made.app_key}"} | (
+                        {"x-simulate-fault": fault} if fault else {}
+                    )
+                    for _ in range(2):
+                        async with session.post(
+                            f"{service.url}/v1/chat/completions", json=body, headers=headers
+                        ) as reply:
+                            assert reply.status == 200
+                    await asyncio.wait_for(rung.wait(), 30)
+
+    told = [event for event in read_all(made.home) if isinstance(event, e.DriftAlarmed)]
+    # from Medium to another model, which was told and is known from then on, and back to its own name, which is new
+    assert [(event.drift, event.response_model == MEDIUM) for event in told] == [
+        ("served_model", False),
+        ("served_model", True),
+    ]
+    assert [one["id"] for one in got][:1] == [told[0].id]
+    assert (got[0]["type"], got[0]["reason"]) == ("drift.alarmed", told[0].reason)

@@ -111,3 +111,27 @@ async def test_models_are_those_with_a_price_now_and_auto(tmp_path: Path) -> Non
         assert all(found["object"] == "model" and isinstance(found["created"], int) for found in said["data"])
         assert (one, model["id"], model["owned_by"]) == (200, MEDIUM, "global_api")
         assert (gone, refused["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.anyio
+async def test_what_the_policies_see_is_shown_with_the_counts_it_came_from_and_up_to_which_event(
+    tmp_path: Path,
+) -> None:
+    async with simulated(tmp_path, caps={"acme": "300"}, settings="cache.ttl_s = 3600.0") as running:
+        for question in ("Where is my card?", "Where is my card?", "When does it come?"):
+            messages = [{"role": "user", "content": question}]
+            assert (await running.chat(model="auto", messages=messages, max_tokens=4000))[0] == 200
+        seen = {name: (await running.ask("GET", f"/v1/{name}"))[2] for name in ("budget", "split", "quality")}
+
+        (pace,) = seen["budget"]["pace"]
+        assert pace["cache"] == {"hits": 1, "drafted": 2, "rate": 0.333333}
+        assert pace["tickets_seen"] == 2
+        arrivals = pace["arrivals"]
+        assert (len(arrivals["profile"]), sum(arrivals["profile"])) == (168, pytest.approx(1.0, abs=1e-3))
+        assert 0.0 <= arrivals["even_pace_usd"] <= 300.0
+        assert arrivals["level"] > 0.0
+        position = running.ledger.state.position
+        assert [shown["position"] for shown in seen.values()] == [position] * 3
+        (latency,) = [row for row in seen["quality"]["latency"] if "Flash" in row["model"]]
+        assert latency["calls"] == 2
+        assert latency["p50_s"] <= latency["p95_s"]
