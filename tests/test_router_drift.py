@@ -22,7 +22,7 @@ from ledger.errors import Conflict
 from ledger.home import create
 from ledger.segments import read_all
 from ledger.store import Ledger
-from router import standing_home
+from router import gains, standing_home
 from router.drift import MIX, Drift, LatencyWatch, ShareTest, ShareWatch, checked
 from router.standing import Standings
 from router.standing_folds import apply
@@ -362,3 +362,26 @@ async def test_a_service_tells_of_another_model_once_over_a_restart_and_rings_th
     ]
     assert [one["id"] for one in got][:1] == [told[0].id]
     assert (got[0]["type"], got[0]["reason"]) == ("drift.alarmed", told[0].reason)
+
+
+def ratings_of(seed: int, count: int, *, since: int | None = None, fall: float = 0.0, least: float = 0.0) -> list[int]:
+    """Where an arm's ratings, scattered by 0.25 around a line, raise the alarm; from one on tickets scored `least` or more are worse by `fall`."""
+    draw, arm, found = random.Random(seed), gains.ArmQuality(), []
+    for number in range(count):
+        score = draw.random()
+        mean = 0.85 - 0.3 * score - (fall if since is not None and number >= since and score >= least else 0.0)
+        x = gains.features(score, "simple" if score < 0.65 else "complex", 700)
+        if gains.rated(arm, x, min(max(draw.gauss(mean, 0.25), 0.0), 1.0)):
+            found.append(number)
+        if number % 20 == 0:
+            gains.solve(arm)
+    return found
+
+
+def test_calm_ratings_raise_no_alarm_and_a_fall_of_quality_is_seen_also_where_it_is_one_classes():
+    assert [ratings_of(seed, 10_000) for seed in range(3)] == [[]] * 3
+
+    everywhere = sorted(delay(ratings_of(seed, 2500, since=1500, fall=0.3), 1500) for seed in range(7))
+    complex_alone = sorted(delay(ratings_of(seed, 3500, since=1500, fall=0.3, least=0.65), 1500) for seed in range(7))
+    assert everywhere[3] <= 50
+    assert complex_alone[3] <= 400
