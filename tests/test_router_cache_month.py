@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ TICKETS = 300
 async def test_of_the_demos_repeats_most_are_caught_and_nothing_else(tmp_path: Path) -> None:
     sources = shipped_sources()
     tickets = demo_month(7, "2025-10", sources=sources)[:TICKETS]
-    known = {ticket.ticket_id for ticket in tickets}
-    repeats = {ticket.ticket_id for ticket in tickets if ticket.is_repeat and ticket.origin_id in known}
+    asked = Counter(ticket.text for ticket in tickets)
+    # Some are asked at once, so of two equal ones either may be first: what counts is the text.
+    repeats, again = sum(asked.values()) - len(asked), {t.ticket_id for t in tickets if asked[t.text] > 1}
     settings = 'server.clock = "request"\ncache.ttl_s = 604800\nprovider.retries = 2'
     async with simulated(tmp_path, settings=settings) as running:
         sent = await send_month(
@@ -30,6 +32,6 @@ async def test_of_the_demos_repeats_most_are_caught_and_nothing_else(tmp_path: P
         hits = {hit.ticket_id for hit in running.events(CallCached) if hit.purpose == "generation"}
 
     assert (sent.drafted, sent.refused) == (TICKETS, 0)
-    assert len(repeats) > 15
-    assert hits <= repeats
-    assert len(hits) >= 0.4 * len(repeats)
+    assert repeats > 15
+    assert hits <= again
+    assert len(hits) >= 0.4 * repeats
