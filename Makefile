@@ -4,7 +4,7 @@ HOME_DIR ?= demo-home
 MONTH ?= 2025-10
 BIN := .venv/bin
 
-.PHONY: setup demo test lint check-contract drill-ledger bench-peers bench-queries bench-ledger bench-gateway bench-router bench-reports drill drill-gateway drill-kills drill-live lock clean
+.PHONY: setup demo test lint check-contract drill-ledger bench-peers bench-queries bench-ledger bench-gateway bench-router bench-router-held-out bench-reports drill drill-gateway drill-kills drill-live lock clean
 
 setup: .venv/installed
 
@@ -25,8 +25,19 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench-queries bench-ledger bench-gateway bench-router bench-reports: bench-%: setup
+bench-queries bench-ledger bench-gateway bench-reports: bench-%: setup
 	$(BIN)/python -m bench.$*
+
+bench-router: build/router/installed  ## our policy beside the others in every pool and scenario; half an hour of CPU
+	build/router/bin/python -m bench.router
+
+bench-router-held-out: build/router/installed  ## the same with other models and months
+	build/router/bin/python -m bench.router --held-out --quick
+
+build/router/installed: bench/router.txt
+	$(PYTHON) -m venv build/router
+	build/router/bin/python -m pip install --quiet --disable-pip-version-check -r bench/router.txt
+	touch $@
 
 bench-peers:  ## the engines bench-queries measures against, in an environment of their own
 	$(PYTHON) -m venv build/peers

@@ -1,12 +1,13 @@
 """`make bench-router`: our pacing policy in the budget-month benchmark, beside the baselines.
 
 Drives ../shared/bench/budget_month/run.py, found beside the repository, with `router.policy` through
-`router_policy`; static, label and pid play the same months, and paretobandit too where it is installed. Prints
-the benchmark's own table and summary, then our figures beside those wanted. Exit code 1 when a figure
-that must be reached is not.
+`router_policy`; static, label, pid and the paretobandit package play the same months, and so does our policy told
+every arrival beforehand, the ceiling. Prints the benchmark's own table and summary, the means by scenario, then our figures
+beside those wanted. Exit code 1 when a figure that must be reached is not. numpy and paretobandit are in an
+environment of their own (bench/router.txt), since nothing else needs them.
 
-    python bench/router.py --quick        five months of base and spike
-    python bench/router.py --months 10    every pool and scenario
+    python -m bench.router --quick        five months of base and spike
+    python -m bench.router --held-out     pairs of models and months of arrivals the policy was never looked at with
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ import argparse
 import importlib
 import importlib.util
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+from bench import held_out, router_policy
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BENCHMARK = REPOSITORY.parent / "shared" / "bench" / "budget_month"
-OURS = "router_policy:make_policy"
+OURS = "ours"
 PARETOBANDIT = "baselines:paretobandit"
 BASELINES = ("static", "label", "pid")
 
@@ -38,14 +43,15 @@ WANTED = (
 )
 
 
-def figures(rows: Sequence[tuple[str, str, str, Any]]) -> dict[str, float]:
-    """The wanted figures out of the benchmark's rows (pool, scenario, policy, metrics); those not played are absent."""
-    ours = [(pool, scenario, metrics) for pool, scenario, policy, metrics in rows if policy == OURS]
+def figures(rows: Sequence[tuple[str, str, str, Any]], policy: str = OURS) -> dict[str, float]:
+    """The wanted figures of a policy out of the benchmark's rows (pool, scenario, policy, metrics); those not played are absent."""
+    ours = [(pool, scenario, metrics) for pool, scenario, name, metrics in rows if name == policy]
     found: dict[str, float] = {}
     for scenario in ("base", "spike"):
         cells = [m for _, s, m in ours if s == scenario]
         if cells:
             found[f"gain {scenario}"] = sum(m.gain_ratio for m in cells) / len(cells)
+            found[f"net gain {scenario}"] = sum(m.net_gain_ratio for m in cells) / len(cells)
             found[f"brownouts {scenario} %"] = sum(m.brownouts_pct for m in cells) / len(cells)
     if others := [m.gain_ratio for _, s, m in ours if s != "quality_drop"]:
         found["worst cell but quality_drop"] = min(others)
@@ -58,47 +64,82 @@ def figures(rows: Sequence[tuple[str, str, str, Any]]) -> dict[str, float]:
 
 
 def verdict(found: dict[str, float]) -> tuple[str, bool]:
-    """A Markdown table of figure, must, goal and reached, and whether every must is met."""
-    lines, met = ["| figure | must | goal | reached | |", "|---|--:|--:|--:|---|"], True
+    """A Markdown table of figure, reached, must and goal with whether each is met, and whether every must is."""
+    lines, met = ["| figure | reached | must | | goal | |", "|---|--:|--:|---|--:|---|"], True
     for figure, must, goal in WANTED:
         if figure not in found:
             continue
         value, at_most = found[figure], "%" in figure or figure.endswith("us")
         good = [value <= bound if at_most else round(value, 3) >= bound for bound in (must, goal)]
         met = met and good[0]
-        word = "goal" if good[1] else "must" if good[0] else "missed"
-        lines.append(f"| {figure} | {must:g} | {goal:g} | {value:.3f} | {word} |")
+        words = ["met" if reached else "missed" for reached in good]
+        lines.append(f"| {figure} | {value:.3f} | {must:g} | {words[0]} | {goal:g} | {words[1]} |")
     return "\n".join(lines), met
+
+
+def grid(rows: Sequence[tuple[str, str, str, Any]]) -> str:
+    """Markdown: a line per scenario, a column per policy; gain / net gain (brownouts %), each the mean over the pools played."""
+    policies = list(dict.fromkeys(name for _, _, name, _ in rows))
+    lines = ["| scenario | " + " | ".join(policies) + " |", "|---|" + "--:|" * len(policies)]
+    for scenario in dict.fromkeys(s for _, s, _, _ in rows):
+        cells = []
+        for policy in policies:
+            mine = [m for _, s, name, m in rows if (s, name) == (scenario, policy)]
+            if not mine:
+                cells.append("-")
+                continue
+            means = [
+                sum(getattr(m, column) for m in mine) / len(mine)
+                for column in ("gain_ratio", "net_gain_ratio", "brownouts_pct")
+            ]
+            cells.append("{:.3f} / {:.3f} ({:.2f})".format(*means))
+        lines.append(f"| {scenario} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def benchmark() -> tuple[Any, Any]:
+    """The benchmark's modules `budget_month` and `run`. Errors: ModuleNotFoundError where it is not beside the repository."""
+    sys.path.insert(0, str(BENCHMARK))
+    return importlib.import_module("budget_month"), importlib.import_module("run")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, play, print."""
     parser = argparse.ArgumentParser(prog="bench/router.py", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--months", type=int, default=10, help="a multiple of 5 uses each arrival series equally")
+    parser.add_argument("--months", type=int, default=5, help="a multiple of 5 uses each arrival series equally")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pool", default="all", help="comma-separated names, or all")
     parser.add_argument("--scenario", default="all", help="comma-separated names, or all")
     parser.add_argument("--quick", action="store_true", help="5 months of base and spike")
+    parser.add_argument("--held-out", action="store_true", help="other pairs of models, other months of arrivals")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="time decisions by the thread's CPU: for a busy machine"
+    )
+    parser.add_argument("--ours", action="store_true", help="our policy alone, without the others")
     args = parser.parse_args(argv)
     if not BENCHMARK.is_dir():
         print(f"{BENCHMARK} is not there; the benchmark is expected beside the repository", file=sys.stderr)
         return 2
 
-    # the repository comes first: this file is called router too, and its folder is on the path already
-    sys.path[:0] = [str(REPOSITORY), str(BENCHMARK), str(REPOSITORY / "bench")]
-    month, run = importlib.import_module("budget_month"), importlib.import_module("run")
+    month, run = benchmark()
+    if args.cpu_time:
+        month.time = SimpleNamespace(perf_counter_ns=time.thread_time_ns)
+    if args.held_out:
+        held_out.replace(month, run.DATA.resolve())
     pools = list(month.POOLS) if args.pool == "all" else args.pool.split(",")
     scenarios = list(month.SCENARIOS) if args.scenario == "all" else args.scenario.split(",")
-    months = args.months
     if args.quick:
-        scenarios, months = ["base", "spike"], 5
-    policies = {name: month.fresh(run.BASELINES[name]) for name in BASELINES}
-    specs = [OURS] + ([PARETOBANDIT] if importlib.util.find_spec("pareto_bandit") else [])
-    policies |= {spec: month.fresh(run.load_factory(spec)) for spec in specs}
-    rows = run.run(policies, run.DATA.resolve(), pools, scenarios, months, args.seed)
-    print(run.table(rows), run.summary(rows), sep="\n\n")
-    if PARETOBANDIT not in specs:
-        print("\nparetobandit is not installed; it was left out.")
+        scenarios, args.months = ["base", "spike"], 5
+    policies = {OURS: month.fresh(router_policy.make_policy)}
+    if not args.ours:
+        policies = {name: month.fresh(run.BASELINES[name]) for name in BASELINES} | policies
+        policies["volume known"] = router_policy.volume_known
+        if importlib.util.find_spec("pareto_bandit"):
+            policies["paretobandit"] = month.fresh(run.load_factory(PARETOBANDIT))
+    rows = run.run(policies, run.DATA.resolve(), pools, scenarios, args.months, args.seed)
+    print(run.table(rows), run.summary(rows), grid(rows), sep="\n\n")
+    if "paretobandit" not in policies:
+        print("\nparetobandit was left out.")
     text, met = verdict(figures(rows))
     print("\n" + text)
     return 0 if met else 1

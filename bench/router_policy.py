@@ -6,12 +6,33 @@ The log of the month before is folded in as facts, in order of time, like the mo
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
+from types import ModuleType
 from typing import Any
 
-from router import aggregates, policy
+from router import aggregates, costs, forecast, gains, policy
 from router.aggregates import PolicyConfig, State, TicketView
 from router.costs import ArmPrice
+
+TRUSTED_DAYS = 1e9  # of evidence: nothing that comes moves it
+Constants = Mapping[tuple[ModuleType, str], Any]
+
+# What bench/router_sensitivity.py turns, as it stands; every month begins by setting it, so that none keeps another's.
+SET: Constants = {
+    (module, name): getattr(module, name)
+    for module, names in {
+        aggregates: ("CONTINGENCY_SHARE", "RESERVE_Z", "REFRESH_S", "WINDOW_TICKETS", "COLD_RATINGS"),
+        forecast: (
+            *("LEVEL_DAYS", "PRIOR_DAYS", "PRIOR_WEEKS", "BURST_DAYS", "BURST_PRIOR_DAYS", "DAY_SIGMA"),
+            *("DAY_SIGMA_DAYS", "CORRELATED_DAYS"),
+        ),
+        gains: ("PRIOR_SD", "MEMORY_RATINGS", "CUSUM_SLACK", "CUSUM_BAND", "SHIFT_SD"),
+        costs: ("MEMORY_CALLS", "PRIOR_CALLS"),
+    }.items()
+    for name in names
+}
 
 
 class BudgetMonthPolicy:
@@ -19,8 +40,13 @@ class BudgetMonthPolicy:
 
     state: State
 
+    def __init__(self, constants: Constants | None = None) -> None:
+        self.constants = {**SET, **(constants or {})}
+
     def start(self, plan: Any) -> None:
         """Fold the log in, then open the month."""
+        for (module, name), value in self.constants.items():
+            setattr(module, name, value)
         standard, premium = plan.arms[0].name, plan.arms[1].name
         config = PolicyConfig(
             arms=tuple(arm.name for arm in plan.arms),
@@ -63,9 +89,33 @@ class BudgetMonthPolicy:
         aggregates.budget_changed(self.state, amount, now)
 
 
+class VolumeKnown(BudgetMonthPolicy):
+    """The ceiling: ours, told every hour's arrivals, and so without contingency, burst or level. Seconds from the start."""
+
+    def __init__(self, arrivals: Sequence[float]) -> None:
+        super().__init__({(aggregates, "CONTINGENCY_SHARE"): 0.0, (forecast, "BURST_PRIOR_DAYS"): TRUSTED_DAYS})
+        self._arrivals = arrivals
+
+    def start(self, plan: Any) -> None:
+        """As any month, then what was foretold is replaced by what comes."""
+        super().start(plan)
+        volume = self.state.volume
+        hourly = [0] * (len(volume.cumulative) - 1)
+        for second in self._arrivals:
+            hourly[int(second // forecast.HOUR_S)] += 1
+        volume.cumulative = [0.0, *(float(count) for count in accumulate(hourly))]
+        volume.prior_days, volume.day_sigma = TRUSTED_DAYS, 0.0
+        aggregates.refresh(self.state, plan.start)
+
+
 def make_policy() -> BudgetMonthPolicy:
     """A fresh policy, as run.py wants one for every month."""
     return BudgetMonthPolicy()
+
+
+def volume_known(month: Any) -> VolumeKnown:
+    """The same, told the month's arrivals, as budget_month.evaluate makes one."""
+    return VolumeKnown(month.seconds)
 
 
 def _view(ticket: Any) -> TicketView:
