@@ -15,7 +15,7 @@ from router.aggregates import UNCAPPED_USD, State
 Z80 = 1.281552  # normal deviations that 80 % stay within
 # Costs of single tickets spread about as wide as their mean: replies differ in length, and arms in price.
 COST_SPREAD = 1.0
-# Until a ticket's mean cost is known from this many, the cheapest arm's expectation is mixed in.
+# Until the month's own mean cost of a ticket is known from this many, what tickets cost before is mixed in.
 PRIOR_TICKETS = 20.0
 
 
@@ -47,7 +47,7 @@ def month_end(state: State, at_s: float, spent_usd: float | None = None) -> Mont
     else:
         outlook = forecast.outlook(volume, at_s)
         rest, low, high = outlook.tickets, outlook.quantile(-Z80), outlook.quantile(Z80)
-    prior = state.curve.base_usd + state.beside_usd_per_ticket
+    prior = _usual_usd(state) + state.beside_usd_per_ticket
     each = (spent + PRIOR_TICKETS * prior) / (volume.seen + PRIOR_TICKETS)
     wide = math.log(high / low) / (2.0 * Z80) if rest > 0.0 else 0.0
     sd = math.sqrt(wide**2 + COST_SPREAD**2 / (volume.seen + PRIOR_TICKETS))
@@ -70,3 +70,11 @@ def month_end(state: State, at_s: float, spent_usd: float | None = None) -> Mont
         usd_per_ticket=each,
         budget_usd=budget,
     )
+
+
+def _usual_usd(state: State) -> float:
+    """What a draft cost so far, over the arms as they were taken; the cheapest arm's expectation before any was settled."""
+    calls = sum(arm.calls for arm in state.costs.values())
+    if not calls:
+        return state.curve.base_usd
+    return math.fsum(arm.calls * arm.actual_usd / arm.weight for arm in state.costs.values() if arm.weight) / calls

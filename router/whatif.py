@@ -204,10 +204,27 @@ def _self_normalised(weights: Sequence[float], values: Sequence[float]) -> Estim
 
 
 def _rated_snips(log: Sequence[Routed], weights: Sequence[float], rated: Sequence[int]) -> Estimate:
-    """Rated tickets stand for the unrated of their arm and class: whether one is rated may depend on both."""
+    """Rated tickets stand for the unrated of their arm and class: whether one is rated may depend on both.
+
+    That share is counted on the same tickets, so what arms and classes differ by is as sure as all tickets make it; only what
+    tickets of one arm and class differ by is as unsure as its few rated ones.
+    """
     chance = _known_share(log, [ticket.quality for ticket in log])
     scaled = [weights[k] / chance[log[k].arm, log[k].ticket_class] for k in rated]
-    return _self_normalised(scaled, [log[k].quality or 0.0 for k in rated])
+    total = math.fsum(scaled)
+    mean = math.fsum(w * (log[k].quality or 0.0) for w, k in zip(scaled, rated, strict=True)) / total
+    pulls: dict[tuple[str, str], list[float]] = {}
+    for k in rated:
+        pulls.setdefault((log[k].arm, log[k].ticket_class), []).append(weights[k] * ((log[k].quality or 0.0) - mean))
+    usual = {cell: math.fsum(found) / len(found) for cell, found in pulls.items()}
+    squares = []
+    for ticket, weight in zip(log, weights, strict=True):
+        cell = (ticket.arm, ticket.ticket_class)
+        part = usual.get(cell, 0.0)
+        if ticket.quality is not None:
+            part += (weight * (ticket.quality - mean) - part) / chance[cell]
+        squares.append(part * part)
+    return _interval(mean, math.sqrt(math.fsum(squares)) / total)
 
 
 def _known_share(log: Sequence[Routed], values: Sequence[float | None]) -> dict[tuple[str, str], float]:
