@@ -31,8 +31,9 @@ bench-queries bench-ledger bench-gateway bench-reports: bench-%: setup
 bench-router: build/router/installed  ## our policy beside the others in every pool and scenario; half an hour of CPU
 	build/router/bin/python -m bench.router
 
-bench-router-held-out: build/router/installed  ## the same with other models and months
+bench-router-held-out: build/router/installed  ## the same with other models and months; each constant halved and doubled
 	build/router/bin/python -m bench.router --held-out --quick
+	build/router/bin/python -m bench.router_sensitivity
 
 build/router/installed: bench/router.txt
 	$(PYTHON) -m venv build/router

@@ -60,12 +60,11 @@ def scaled(module: Any, name: str, factor: float) -> Constants:
     else:
         changed = type(value)(value * factor)
     found: dict[Any, Any] = {(module, name): changed}
-    if module is forecast and name in ("BURST_DAYS", "LEVEL_DAYS"):
-        burst = found.get((forecast, "BURST_DAYS"), SET[forecast, "BURST_DAYS"])
-        keep = math.exp(-1.0 / burst)
+    days = {one: found.get((forecast, one), SET[forecast, one]) for one in ("BURST_DAYS", "LEVEL_DAYS")}
+    if name in days:
+        keep = math.exp(-1.0 / days["BURST_DAYS"])
         found[forecast, "CORRELATED_DAYS"] = (1.0 + keep) / (1.0 - keep)
-        level = found.get((forecast, "LEVEL_DAYS"), SET[forecast, "LEVEL_DAYS"])
-        found[forecast, "PRIOR_DAYS"] = level * found[forecast, "CORRELATED_DAYS"]
+        found[forecast, "PRIOR_DAYS"] = days["LEVEL_DAYS"] * found[forecast, "CORRELATED_DAYS"]
     return found
 
 

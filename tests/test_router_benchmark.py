@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 from bench import router, router_policy
-from router import aggregates, forecast
+from bench.router_sensitivity import REASONS, scaled
+from router import aggregates, forecast, gains
 
 
 def cell(gain: float, *, net: float = 0.9, brownouts: float = 0.15, p50: float = 20.0) -> SimpleNamespace:
@@ -64,3 +65,14 @@ def test_the_ceiling_expects_what_comes_and_leaves_no_constant_behind():
     assert round(forecast.outlook(ceiling.state.volume, (start + timedelta(hours=6)).timestamp()).tickets, 9) == 1.0
     router_policy.make_policy().start(plan)
     assert aggregates.CONTINGENCY_SHARE == 0.10
+
+
+def test_a_constant_takes_along_what_follows_from_it():
+    """Days that correlate by exp(-1) count 2.164 to one; by exp(-2), a burst of half a day, (1 + .1353) / (1 - .1353) = 1.313."""
+    level = scaled(forecast, "LEVEL_DAYS", 2.0)
+    burst = scaled(forecast, "BURST_DAYS", 0.5)
+
+    assert (level[forecast, "LEVEL_DAYS"], round(level[forecast, "PRIOR_DAYS"], 2)) == (8.0, 17.31)
+    assert (round(burst[forecast, "CORRELATED_DAYS"], 3), round(burst[forecast, "PRIOR_DAYS"], 2)) == (1.313, 5.25)
+    assert scaled(gains, "PRIOR_SD", 2.0) == {(gains, "PRIOR_SD"): (1.0, 0.6, 0.1)}
+    assert all((module, name) in router_policy.SET for module, name, _ in REASONS)
