@@ -97,7 +97,7 @@ class Coverage(NamedTuple):
     def is_within(self) -> bool:
         """From 92 to 98 %, or three deviations of so few months beyond."""
         error = math.sqrt(0.95 * 0.05 / self.answered) if self.answered else math.inf
-        return self.answered < 100 or 0.95 - max(0.03, 3.0 * error) <= self.share <= 0.95 + max(0.03, 3.0 * error)
+        return self.answered < 50 or 0.95 - max(0.03, 3.0 * error) <= self.share <= 0.95 + max(0.03, 3.0 * error)
 
 
 def coverage(months: int, tickets: int, seed: int) -> dict[tuple[str, str, str], Coverage]:

@@ -54,12 +54,12 @@ def test_ratings_missing_more_often_on_one_arm_do_not_tilt_the_answer():
 
 
 def test_the_interval_of_95_percent_holds_the_truth_in_92_to_98_percent_of_months():
-    """150 months of seed 3 here, 1000 by python -m bench.whatif; three deviations of 150 months are 5.3 points."""
-    found = coverage(150, 800, 3)
+    """100 months of seed 3 here, 1000 by python -m bench.whatif; three deviations of 100 months are 6.5 points."""
+    found = coverage(100, 1500, 3)
 
     assert len(found) == 36
     assert all(cell.is_within for cell in found.values()), found
-    assert all(cell.answered > 75 for (ran, _, _), cell in found.items() if ran != "nearly certain")
+    assert all(cell.answered > 50 for (ran, _, _), cell in found.items() if ran != "nearly certain")
     assert (
         found["nearly certain", "fixed:0.5", "cost, doubly robust"].answered == 0
     )  # too little overlap, and it says so
@@ -95,6 +95,13 @@ def test_ratings_tell_no_more_than_they_can_of_a_split_that_all_tickets_know():
             "hold only as much as",
         ),
         ([routed("standard", 1.0, p=0.1)] * 500, fixed({"standard": 1.0}), "average to 10.000"),
+        (  # a fifth of the answer out of nine ratings, whatever the other 2,000 tell
+            [routed("standard", 1.0, p=0.96, quality=0.5)] * 1920
+            + [routed("premium", 1.0, p=0.04)] * 71
+            + [routed("premium", 1.0, p=0.04, quality=0.5)] * 9,
+            fixed({"standard": 0.8, "premium": 0.2}),
+            "20% of the tickets as simple to premium, and the log has 9 such rated tickets; 30 are needed",
+        ),
     ],
 )
 def test_a_log_that_cannot_answer_says_so(log: list[Routed], asked, sentence: str):
