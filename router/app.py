@@ -252,6 +252,8 @@ def build(
 def _routes(gateway: Gateway, feedback: Feedback, views: Views, admin: Admin) -> tuple[Route, ...]:
     return (
         Route("POST", "/v1/chat/completions", gateway.create_completion, ("app",)),
+        Route("POST", "/v1/embeddings", gateway.create_completion, ("app",)),
+        Route("POST", "/v1/responses", gateway.create_completion, ("app",)),
         Route("POST", "/v1/tickets", gateway.create_ticket, ("app",)),
         Route("POST", "/v1/tickets/{id}/edits", feedback.edit, ("app", "agent")),
         Route("POST", "/v1/scores", feedback.score, ("app", "agent")),

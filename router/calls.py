@@ -35,11 +35,13 @@ from router.errors import (
 )
 from router.event_stream import BrokenStream, Collected, StreamScan
 from router.holds import HoldLine
+from router.other_endpoints import ResponseScan, read_embeddings, read_response
 from router.retries import RETRIED, CallFailed, asked_wait_s, is_the_providers, seconds_in, wait_s
 from router.settlement import Ending, Order
 from router.shared_budget import BudgetOutOfReach, SharedBudget
 from router.upstream import Answer, NeverSent, NoAnswer, Upstream
 
+_READERS = {"chat/completions": read_reply, "embeddings": read_embeddings, "responses": read_response}
 ABSENT = UnknownUsage("absent")
 Measure = Literal["measured", "simulated"]
 
@@ -226,6 +228,7 @@ class Calls:
                 request_id=f"{order.call_id}.{attempt.hold.attempt}",
                 more_headers=order.more_headers,
                 within_s=attempt.within_s,
+                endpoint=order.endpoint,
             )
         except NeverSent as refused:
             await self._void(attempt, refused.error_type, f"Never sent: {refused}.")
@@ -252,7 +255,7 @@ class Calls:
     async def _receive_whole(self, attempt: _Attempt, answer: Answer, is_client_gone: Callable[[], bool]) -> Done:
         try:
             body = await answer.read()
-            reply = read_reply(body)
+            reply = _READERS[attempt.order.endpoint](body)
         except NoAnswer as lost:
             await self._settle(attempt, self._lost(attempt, _outcome(lost), lost.error_type, 200))
             raise CallFailed(self._error_of(lost)) from None
@@ -276,7 +279,11 @@ class Calls:
 
     async def _receive_stream(self, attempt: _Attempt, answer: Answer, client: Client, closing: Closing) -> Done:
         order = attempt.order
-        scan = StreamScan(choices=order.choices, wants_usage=order.wants_usage)
+        scan = (
+            ResponseScan()
+            if order.endpoint == "responses"
+            else StreamScan(choices=order.choices, wants_usage=order.wants_usage)
+        )
         collected = Collected(order.kept_bytes)
         first_at, lost = await self._pump(scan, answer, client, collected)
         outcome: Outcome = "client_gone" if client.is_gone else "ok"

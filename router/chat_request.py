@@ -7,7 +7,7 @@ once (the last), and a 100 KB prompt is walked over a single time.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Raw
@@ -26,6 +26,8 @@ _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _TEXT = msgspec.json.Decoder(str)
 _encode = msgspec.json.encode
 PURPOSES: tuple[str, ...] = get_args(Purpose)
+# Paths at the provider, and what bounds the output of each; an embedding has none.
+Endpoint = Literal["chat/completions", "embeddings", "responses"]
 _OWN_METADATA = ("ticket_id", "purpose")
 
 
@@ -69,6 +71,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     ticket_id: str | None = None
     purpose: Purpose = "generation"
+    endpoint: Endpoint = "chat/completions"
 
     @property
     def bytes_at_most(self) -> int:
@@ -100,6 +103,20 @@ def _request_of(fields: dict[str, Raw]) -> ChatRequest:
         max_output_tokens=_output_bound(fields),
         ticket_id=name_of(metadata.get("ticket_id"), "metadata.ticket_id"),
         purpose=_purpose(metadata.get("purpose")),
+    )
+
+
+def passed_through(fields: dict[str, Raw], endpoint: Endpoint) -> ChatRequest:
+    """A request of another endpoint, whose body nobody here reads more of. Errors: BadRequest naming the field."""
+    metadata = _field(fields, "metadata", _OBJECT) or {}
+    return ChatRequest(
+        fields=fields,
+        model=_model(fields),
+        stream=bool(_field(fields, "stream", _SWITCH)),
+        max_output_tokens=_count(fields, "max_output_tokens", OUTPUT_TOKENS_AT_MOST),
+        ticket_id=name_of(metadata.get("ticket_id"), "metadata.ticket_id"),
+        purpose=_purpose(metadata.get("purpose")),
+        endpoint=endpoint,
     )
 
 
@@ -154,11 +171,14 @@ def upstream_body(request: ChatRequest, *, model: str, max_output_tokens: int, a
     fields = dict(request.fields)
     if request.model != model:
         fields["model"] = _raw(model)
-    if request.max_output_tokens is None:
+    is_chat = request.endpoint == "chat/completions"
+    if request.max_output_tokens is None and not is_chat:
+        fields["max_output_tokens"] = _raw(max_output_tokens)
+    elif request.max_output_tokens is None:
         for null in ("max_tokens", "max_completion_tokens"):
             fields.pop(null, None)
         fields["max_completion_tokens"] = _raw(max_output_tokens)
-    if request.stream and asks_stream_usage and not request.wants_usage:
+    if request.stream and is_chat and asks_stream_usage and not request.wants_usage:
         options = _field(fields, "stream_options", _OBJECT) or {}
         fields["stream_options"] = _raw({**options, "include_usage": True})
     if request.ticket_id is not None or "metadata" in fields:

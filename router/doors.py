@@ -169,6 +169,12 @@ async def _whole_body(request: web.Request) -> None:
         raise SlowBody(BODY_S) from None
 
 
+def retry_count(request: web.Request) -> int | None:
+    """How often the client's library has tried before; OpenAI's says so in a header. Absent when never."""
+    said = request.headers.get("x-stainless-retry-count", "0")
+    return int(said) or None if said.isascii() and said.isdigit() and len(said) < 4 else None
+
+
 def answer(body: bytes, *, status: int = 200) -> web.Response:
     """A JSON answer."""
     return web.Response(body=body, status=status, content_type=JSON)

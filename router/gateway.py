@@ -33,17 +33,17 @@ from router.chat_request import (
     AUTO,
     ChatRequest,
     last_user_text,
-    read_request,
     ticket_fields,
     ticket_request,
     upstream_body,
 )
 from router.config import Config
-from router.doors import JSON, Visit
+from router.doors import JSON, Visit, retry_count
 from router.errors import BadRequest, HttpError, Overloaded, QuotaSpent, UnpricedCall, UpstreamError, of_unpriced
 from router.event_stream import StreamScan, error_frame
 from router.idempotency import Once
 from router.keys import private_ticket_id
+from router.other_endpoints import REQUEST_AT
 from router.policy import Decision
 from router.redo import SecondLook
 from router.replies import Kept, request_parts, source_of
@@ -108,10 +108,10 @@ class Gateway:
         self.is_draining = False
 
     async def create_completion(self, request: web.Request, visit: Visit) -> web.StreamResponse:
-        """POST /v1/chat/completions: OpenAI's contract, streamed and not."""
+        """POST /v1/chat/completions, /v1/embeddings and /v1/responses: OpenAI's contract, streamed and not."""
         body = await request.read()
-        chat = read_request(body)
-        ticket = last_user_text(chat.fields) if chat.model == AUTO else None
+        chat = REQUEST_AT[request.path](body)
+        ticket = last_user_text(chat.fields) if chat.model == AUTO and chat.endpoint == "chat/completions" else None
         return await self._once.answer(
             request, visit, self.moment(request), body, lambda: self._in_flight(request, visit, chat, ticket, {})
         )
@@ -189,7 +189,9 @@ class Gateway:
         more: dict[str, str],
     ) -> web.StreamResponse:
         headers = self._forwarded(request)
-        seat = self._cache.seat(asked, lambda: self._parts(chat, headers), request.headers, purpose=chat.purpose)
+        seat = None
+        if chat.endpoint == "chat/completions":
+            seat = self._cache.seat(asked, lambda: self._parts(chat, headers), request.headers, purpose=chat.purpose)
         if seat is None:
             return (await self._make(request, chat, asked, ticket, more, headers, kept_bytes=0)).response
         hit = await self._cache.find(seat)
@@ -218,7 +220,7 @@ class Gateway:
         if ticket is not None:
             routed = await self._route(request, asked, chat, ticket, headers)
             asked = self._after_sorting(asked, routed)
-        order = await self._order(asked, chat, routed, headers, _retry_count(request), kept_bytes)
+        order = await self._order(asked, chat, routed, headers, retry_count(request), kept_bytes)
         if chat.stream:
             return await self._answer_stream(request, order, routed, more)
         done = await self._calls.complete(order, lambda: has_left(request))
@@ -401,6 +403,7 @@ class Gateway:
             body_at=body if bound.least < bound.tokens else None,
             least_output_tokens=bound.least * chat.choices,
             price=price,
+            endpoint=chat.endpoint,
             stream=chat.stream,
             choices=chat.choices,
             wants_usage=chat.wants_usage,
@@ -441,9 +444,3 @@ class Gateway:
         if not self._config.server.forward_simulate_headers:
             return _NO_HEADERS
         return {name: value for name, value in request.headers.items() if name.lower().startswith("x-simulate-")}
-
-
-def _retry_count(request: web.Request) -> int | None:
-    """How often the client's library has tried before; OpenAI's says so in a header. Absent when never."""
-    said = request.headers.get("x-stainless-retry-count", "0")
-    return int(said) or None if said.isascii() and said.isdigit() and len(said) < 4 else None

@@ -24,6 +24,7 @@ from ledger.events import CallRefused, CallReserved, CallSettled, CallVoided, Ou
 from ledger.money import LIMIT, text
 from ledger.prices import Price, PriceBook
 from ledger.usage import UnknownUsage, Usage
+from router.chat_request import Endpoint
 from router.classify import Reading
 from router.policy import Decision, about
 
@@ -49,6 +50,7 @@ class Order(Struct, frozen=True, kw_only=True):
     body: bytes
     max_output_tokens: int
     price: Price
+    endpoint: Endpoint = "chat/completions"
     stream: bool = False
     choices: int = 1
     wants_usage: bool = False

@@ -12,12 +12,14 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import get_args
 
 import aiohttp
 from aiohttp import ClientTimeout, hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from router.chat_request import Endpoint
 from router.config import Provider
 
 # Bytes of an SSE stream or a long reply that wait before the socket is paused; one read of it brings up to 256 KB more.
@@ -106,11 +108,12 @@ class Answer:
 
 
 class Upstream:
-    """The provider's chat endpoint over one pool of connections. Open it with `async with`."""
+    """The provider's endpoints over one pool of connections. Open it with `async with`."""
 
     def __init__(self, provider: Provider, key: str | None) -> None:
         self._provider = provider
-        self._url = URL(provider.base_url.rstrip("/") + "/chat/completions", encoded=True)
+        base = provider.base_url.rstrip("/")
+        self._urls = {path: URL(f"{base}/{path}", encoded=True) for path in get_args(Endpoint)}
         self._headers = CIMultiDict(
             {
                 hdrs.CONTENT_TYPE: "application/json",
@@ -131,7 +134,9 @@ class Upstream:
         provider = self._provider
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                socket_factory=None if _names_address(self._url.host) or provider.private_addresses else _public_socket,
+                socket_factory=None
+                if _names_address(URL(provider.base_url).host) or provider.private_addresses
+                else _public_socket,
                 limit=0,  # calls in flight are bounded at the gateway's door, with an answer that says so
                 keepalive_timeout=provider.keepalive_s,
                 ttl_dns_cache=60,
@@ -150,7 +155,13 @@ class Upstream:
             self._session = None
 
     async def send(
-        self, body: bytes, *, request_id: str, more_headers: Mapping[str, str], within_s: float | None = None
+        self,
+        body: bytes,
+        *,
+        request_id: str,
+        more_headers: Mapping[str, str],
+        within_s: float | None = None,
+        endpoint: Endpoint = "chat/completions",
     ) -> Answer:
         """Send one request and wait for the answer's headers.
 
@@ -166,7 +177,7 @@ class Upstream:
             headers.extend(more_headers)
         try:
             response = await self._session.post(
-                self._url,
+                self._urls[endpoint],
                 data=body,
                 headers=headers,
                 allow_redirects=False,

@@ -29,6 +29,8 @@ def anyio_backend() -> str:
 # method, path, body: every route, and the keys that open it.
 DOORS: tuple[tuple[str, str, object, tuple[str, ...]], ...] = (
     ("POST", "/v1/chat/completions", {}, ("app", "other")),
+    ("POST", "/v1/embeddings", {}, ("app", "other")),
+    ("POST", "/v1/responses", {}, ("app", "other")),
     ("POST", "/v1/tickets", {}, ("app", "other")),
     ("POST", "/v1/tickets/T-1/edits", {}, ("app", "other", "agent")),
     ("POST", "/v1/scores", {}, ("app", "other", "agent")),
