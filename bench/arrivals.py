@@ -1,6 +1,6 @@
 """Recorded arrivals as months of five-minute counts: 55 days each, 25 that a policy learns from and 30 that it is asked about.
 
-`months` gives series nobody looked at while constants were chosen: the development series' own end as history and their
+`months` gives other months out of the benchmark's recordings, not strangers to it: the development series' own end as history and their
 beginning as the month, sums of two companies shifted against each other, and taxi rides by half hours, which are quiet days with
 holidays in them. Read from ../shared/data/routing, found beside the repository.
 """

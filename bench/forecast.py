@@ -1,4 +1,4 @@
-"""How often the month really ends inside the 80 % interval of `halfpenny forecast`, on arrival series it never saw.
+"""How often the month really ends inside the 80 % interval of `halfpenny forecast`, on recorded arrivals.
 
     python -m bench.forecast [--seeds 3]
 

@@ -7,7 +7,7 @@ beside those wanted. Exit code 1 when a figure that must be reached is not. nump
 environment of their own (bench/router.txt), since nothing else needs them.
 
     python -m bench.router --quick        five months of base and spike
-    python -m bench.router --held-out     pairs of models and months of arrivals the policy was never looked at with
+    python -m bench.router --held-out     other pairs of models, other months of arrivals
 """
 
 from __future__ import annotations
