@@ -19,6 +19,7 @@ from ledger import cli_keeping as keeping_commands
 from ledger import cli_log as log_commands
 from ledger import cli_orphans as orphan_commands
 from ledger import cli_prices as price_commands
+from ledger.errors import InvalidInput
 from ledger.output import DEFAULT_HOME, HomeOption, run, say
 from reports import commands as report_commands
 from router import cli as router_commands
@@ -161,8 +162,15 @@ def demo(
     from reports.cli import described  # noqa: PLC0415
     from reports.job import issued  # noqa: PLC0415
     from reports.summary import lines_of  # noqa: PLC0415
-    from router import demo_run  # noqa: PLC0415
 
+    try:
+        from router import demo_run  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        if missing.name != "openai":
+            raise
+        raise InvalidInput(
+            "The demo's customer needs the library openai. Install it with: pip install 'halfpenny[demo]'."
+        ) from None
     stage = demo_run.prepare(Path(home), month, seed, policy=policy, budget_usd=budget or demo_run.BUDGET_USD)
     say(
         f"{len(stage.tickets)} tickets of {month}: simulated provider and gateway on loopback, ledger in {stage.home.path}"

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -373,3 +374,20 @@ def test_a_real_process_says_the_same(places: Mapping[str, str]) -> None:
     assert [row["client_id"] for row in json.loads(listed.stdout)] == ["acme"]
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == "halfpenny: Client 'acme' exists already. Choose another id.\n"
+
+
+def test_the_demo_without_its_customers_library_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("router.demo_")]:
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(name, raising=False)
+    monkeypatch.setitem(sys.modules, "openai", None)
+
+    said = commanded("demo", "--home", str(tmp_path / "home"))
+
+    assert (said.code, said.err) == (
+        2,
+        "halfpenny: The demo's customer needs the library openai. Install it with: pip install 'halfpenny[demo]'.\n",
+    )
+    assert not (tmp_path / "home").exists()
