@@ -28,8 +28,11 @@ class Bounded(NamedTuple):
 class Bounding:
     """Bounds of replies. All it reads are folds of the log and the configuration."""
 
-    def __init__(self, state: State, standing: Callable[[str], Standing | None], settings: OutputTokens) -> None:
+    def __init__(
+        self, state: State, standing: Callable[[str], Standing | None], settings: OutputTokens, picture_tokens: int
+    ) -> None:
         self._state, self._standing, self._settings = state, standing, settings
+        self._picture_tokens = picture_tokens
 
     def bound(
         self, asked: Asked, chat: ChatRequest, price: Price, ticket_class: str | None, request_bytes: int
@@ -67,9 +70,17 @@ class Bounding:
             price = self._state.prices.price_at(model, moment)
         except UnpricedModel:
             return None
-        request_bytes = chat.bytes_at_most
+        request_bytes = self.input_tokens_at_most(chat)
         output = self.bound(asked, chat, price, ticket_class, request_bytes).tokens * chat.choices
         return float(worst_case(price.rates, input_tokens_at_most=request_bytes, output_tokens_at_most=output))
+
+    def input_tokens_at_most(self, chat: ChatRequest) -> int:
+        """About what a request may have, rather more than less: its bytes, and its pictures at what each is held at."""
+        return chat.bytes_at_most + self.picture_tokens(chat)
+
+    def picture_tokens(self, chat: ChatRequest) -> int:
+        """What the pictures of a request are held at."""
+        return chat.pictures * self._picture_tokens
 
     def _room(self, asked: Asked) -> Decimal | None:
         """What the tightest hard cap leaves; None without one. Units: exact USD, negative below a lowered cap."""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from ledger.events import Purpose
+from router.attachments import pictures_in
 from router.errors import BadRequest
 
 AUTO = "auto"  # the model name that means: classify and route
@@ -72,6 +73,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     ticket_id: str | None = None
     purpose: Purpose = "generation"
     endpoint: Endpoint = "chat/completions"
+    pictures: int = 0
 
     @property
     def bytes_at_most(self) -> int:
@@ -103,6 +105,7 @@ def _request_of(fields: dict[str, Raw]) -> ChatRequest:
         max_output_tokens=_output_bound(fields),
         ticket_id=name_of(metadata.get("ticket_id"), "metadata.ticket_id"),
         purpose=_purpose(metadata.get("purpose")),
+        pictures=pictures_in(messages, "messages"),
     )
 
 
@@ -117,6 +120,7 @@ def passed_through(fields: dict[str, Raw], endpoint: Endpoint) -> ChatRequest:
         ticket_id=name_of(metadata.get("ticket_id"), "metadata.ticket_id"),
         purpose=_purpose(metadata.get("purpose")),
         endpoint=endpoint,
+        pictures=pictures_in(fields.get("input"), "input") if endpoint == "responses" else 0,
     )
 
 

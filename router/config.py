@@ -66,6 +66,7 @@ class Provider(_Section, frozen=True, kw_only=True):
     """Who answers. Units: seconds.
 
     `bills_errors` false: a 5xx answer is proof that nothing was billed, as OpenAI-compatible providers do it.
+    `picture_tokens`: what a hold counts for each picture, whose tokens no provider tells beforehand.
     `served_names`: other names under which the provider answers for a priced model. `total_timeout_s` bounds a call with all
     its attempts. `breaker_failures` in a row shut a client out for `breaker_open_s`; 0 never does. `private_addresses`
     lets a name lead into private networks, which otherwise only a `base_url` with the address itself does.
@@ -87,6 +88,7 @@ class Provider(_Section, frozen=True, kw_only=True):
     private_addresses: bool = False
     keepalive_s: Seconds = 4.0  # below uvicorn's 5 s, so that a connection is not reused just as it closes
     max_reply_bytes: Positive = 32 * 2**20
+    picture_tokens: Positive = 40_000
     served_names: Mapping[str, Model] = msgspec.field(default_factory=dict)
 
 

@@ -83,7 +83,7 @@ class Gateway:
         self._state, self._submit, self._calls, self._cache, self._once = state, submit, calls, cache, once
         self._policy, self._config, self._pepper = policy, config, pepper
         self._now, self._new_id = now, new_id
-        self._bounding = Bounding(state, standing, config.output_tokens)
+        self._bounding = Bounding(state, standing, config.output_tokens, config.provider.picture_tokens)
         self._second = SecondLook(
             state=state,
             standing=standing,
@@ -385,7 +385,7 @@ class Gateway:
     ) -> Order:
         price = await self._price(asked)
         ticket_class = routed.sorted.reading.ticket_class if routed else None
-        bound = self._bounding.bound(asked, chat, price, ticket_class, chat.bytes_at_most)
+        bound = self._bounding.bound(asked, chat, price, ticket_class, self._bounding.input_tokens_at_most(chat))
         asks_usage = self._config.provider.asks_stream_usage
 
         def body(tokens: int) -> bytes:
@@ -404,6 +404,7 @@ class Gateway:
             least_output_tokens=bound.least * chat.choices,
             price=price,
             endpoint=chat.endpoint,
+            more_input_tokens=self._bounding.picture_tokens(chat),
             stream=chat.stream,
             choices=chat.choices,
             wants_usage=chat.wants_usage,

@@ -51,6 +51,7 @@ class Order(Struct, frozen=True, kw_only=True):
     max_output_tokens: int
     price: Price
     endpoint: Endpoint = "chat/completions"
+    more_input_tokens: int = 0  # at most, of what its bytes do not bound: pictures
     stream: bool = False
     choices: int = 1
     wants_usage: bool = False
@@ -67,10 +68,17 @@ class Order(Struct, frozen=True, kw_only=True):
     more_headers: Mapping[str, str]
 
     @property
+    def input_tokens_at_most(self) -> int:
+        """No text has more tokens than bytes; pictures are held apart."""
+        return len(self.body) + self.more_input_tokens
+
+    @property
     def hold_usd(self) -> Decimal:
         """The most one attempt can cost."""
         return worst_case(
-            self.price.rates, input_tokens_at_most=len(self.body), output_tokens_at_most=self.max_output_tokens
+            self.price.rates,
+            input_tokens_at_most=self.input_tokens_at_most,
+            output_tokens_at_most=self.max_output_tokens,
         )
 
 
@@ -78,7 +86,7 @@ def fitted(order: Order, room_usd: Decimal) -> Order | None:
     """The same call with its bound lowered to what room is left; None where that is less than replies like it need."""
     if order.body_at is None:
         return None
-    fixed = worst_case(order.price.rates, input_tokens_at_most=len(order.body), output_tokens_at_most=0)
+    fixed = worst_case(order.price.rates, input_tokens_at_most=order.input_tokens_at_most, output_tokens_at_most=0)
     each = worst_case(order.price.rates, input_tokens_at_most=0, output_tokens_at_most=order.choices)
     bound = int((room_usd - fixed) // each) if each and room_usd > fixed else 0
     if not order.least_output_tokens <= bound * order.choices < order.max_output_tokens:
@@ -129,7 +137,7 @@ def reserved(order: Order, attempt: int, *, event_id: str, hold_usd: Decimal, pr
         ticket_class=order.ticket_class,
         hold_usd=text(hold_usd),
         price_id=order.price.price_id,
-        input_bytes=len(order.body),
+        input_bytes=order.input_tokens_at_most,
         max_output_tokens=order.max_output_tokens,
         request_stream=order.stream,
         client_retry=order.client_retry,
@@ -150,7 +158,7 @@ def lowered(hold: CallReserved, order: Order) -> CallReserved:
     return replace(
         hold,
         hold_usd=text(order.hold_usd),
-        input_bytes=len(order.body),
+        input_bytes=order.input_tokens_at_most,
         max_output_tokens=order.max_output_tokens,
     )
 
