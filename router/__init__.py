@@ -8,6 +8,7 @@ For the simulated world:
     simulator_config settings of the simulated provider, names of its faults             pure
     provider_log     what it would put on the invoice                                    edge: disk
     simulator        the HTTP server over them                                           edge: aiohttp
+    simulator_beside its embeddings and responses                                        edge: aiohttp
     demo_sources     reads the shipped ticket texts and the knowledge base               edge: package data
     demo_tickets     a month of tickets, and what people then do with the drafts         pure
 

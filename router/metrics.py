@@ -106,8 +106,10 @@ class Counts:
 
     def _settled(self, event: CallSettled) -> None:
         self.outcomes[_of_call(event, event.outcome, event.error_type)] += 1
+        # An event names no operation; embeddings alone come without an id and with nothing written.
+        is_embedding = event.response_id is None and event.usage_output_tokens == 0
         model = (
-            ("gen_ai_operation_name", "chat"),
+            ("gen_ai_operation_name", "embeddings" if is_embedding else "chat"),
             ("gen_ai_provider_name", event.provider_name),
             ("gen_ai_request_model", event.request_model),
         )

@@ -33,30 +33,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 from aiohttp import web
 
 from router.provider_log import ProviderLog
 from router.reply_prose import prose
 from router.simulation import Answer, fault_for, simulate, text_tokens
+from router.simulator_beside import Beside
 from router.simulator_config import FAULTS, SimulatorConfig, parse_fault
 from router.simulator_wire import (
     ChatCall,
     RequestRefused,
-    StreamPieces,
     completion_body,
     error_body,
+    groups,
     models_body,
     read_call,
     stream_pieces,
+    with_a_broken_event,
 )
 
 # How often a waiting fault looks whether its client has gone or the server stops.
 _GLANCE_S = 0.25
 # A reader that has taken nothing for so long counts as gone; generation does not wait for readers.
 _STALLED_S = 60.0
-# Fast mode sends a stream in writes of about this size; one a chunk would measure the kernel, not the gateway.
-_WRITE_BYTES = 32_768
 # Real mode spreads a stream over so many writes, so that sleeping costs little.
 _REAL_WRITES = 40
 _SHUTDOWN_S = 1.0
@@ -99,6 +98,9 @@ class Simulator:
         """The routes. Closing the books is part of the application's cleanup."""
         app = web.Application(client_max_size=self.config.max_body_bytes, middlewares=[_openai_errors])
         app.router.add_post("/v1/chat/completions", self.create_completion)
+        beside = Beside(self.config.seed, self._bill_beside)
+        app.router.add_post("/v1/embeddings", beside.create_embeddings)
+        app.router.add_post("/v1/responses", beside.create_response)
         app.router.add_get("/v1/models", self.list_models)
         app.router.add_get("/healthz", self.health)
         app.on_shutdown.append(self._stop)
@@ -191,18 +193,18 @@ class Simulator:
             body = pieces.head + b"".join(pieces.content) + pieces.tail
             return await self._drip(job, body, "text/event-stream")
         if job.fault == "malformed_json":
-            pieces = _with_a_broken_event(pieces)
+            pieces = with_a_broken_event(pieces)
         real = self.config.mode == "real"
         events = pieces.content[: len(pieces.content) // 2] if job.fault == "cut_stream" else pieces.content
-        groups = _groups(events, _REAL_WRITES if real else None)
-        pause_s = (job.answer.duration_s - job.answer.first_chunk_s) / max(len(groups), 1) if real else 0.0
+        writes = groups(events, _REAL_WRITES if real else None)
+        pause_s = (job.answer.duration_s - job.answer.first_chunk_s) / max(len(writes), 1) if real else 0.0
         headers = job.headers | {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
         response = web.StreamResponse(headers=headers)
         if real:
             await asyncio.sleep(job.answer.first_chunk_s)
         reader = _Reader(job.http, response)
         await reader.begin()
-        for group in (pieces.head, *groups):
+        for group in (pieces.head, *writes):
             await reader.send(group)
             if pause_s:
                 await asyncio.sleep(pause_s)
@@ -257,6 +259,11 @@ class Simulator:
             at=job.stated_at,
         )
 
+    def _bill_beside(self, http: web.Request, entry: dict[str, object]) -> None:
+        request_id = http.headers.get("x-request-id", "")
+        line = {"request_id": request_id, **entry, "status": 200, "complete": True}
+        self._log.bill(line, at=_stated_moment(http))
+
     async def _wait(self, http: web.Request, seconds: float) -> None:
         """Sleep, but no longer than client and server are both there."""
         until = time.monotonic() + seconds
@@ -299,22 +306,6 @@ class _Reader:
                 await step
         except (ConnectionError, TimeoutError):
             self.gone = True
-
-
-def _groups(events: list[bytes], writes: int | None) -> list[bytes]:
-    """The events joined into so many writes, or into writes of about _WRITE_BYTES; the first event goes alone."""
-    if not events:
-        return []
-    size = len(events) // writes + 1 if writes else max(_WRITE_BYTES // len(events[0]), 1)
-    return [events[0], *(b"".join(events[i : i + size]) for i in range(1, len(events), size))]
-
-
-def _with_a_broken_event(pieces: StreamPieces) -> StreamPieces:
-    middle = len(pieces.content) // 2
-    broken = [*pieces.content]
-    if broken:
-        broken[middle] = broken[middle][: len(broken[middle]) * 2 // 3] + b"\n\n"
-    return msgspec.structs.replace(pieces, content=broken)
 
 
 def _small_number(digits: str) -> int | None:

@@ -14,6 +14,8 @@ MAX_MESSAGES = 4_096
 MAX_CHOICES = 8
 # A fixed moment (2025-10-01T00:00:00Z): two runs with one seed give the same bytes.
 CREATED = 1_759_276_800
+# Fast mode sends a stream in writes of about this size; one a chunk would measure the kernel, not the gateway.
+_WRITE_BYTES = 32_768
 # What the fault liar_usage claims, by content: more than was asked for, more cached than sent, less than nothing.
 _LIES = ((1_000_003, 987_654_321, 0), (17, 3, 5_000_000), (-24_000, -4_300, 0))
 
@@ -252,3 +254,20 @@ def _split_messages(messages: list[_Message]) -> tuple[tuple[tuple[str, str], ..
         texts.append((message.role, text or ""))
         extra += bytes(message.tool_calls) + bytes(message.function_call)
     return tuple(texts), extra
+
+
+def groups(events: list[bytes], writes: int | None) -> list[bytes]:
+    """The events joined into so many writes, or into writes of about _WRITE_BYTES; the first event goes alone."""
+    if not events:
+        return []
+    size = len(events) // writes + 1 if writes else max(_WRITE_BYTES // len(events[0]), 1)
+    return [events[0], *(b"".join(events[i : i + size]) for i in range(1, len(events), size))]
+
+
+def with_a_broken_event(pieces: StreamPieces) -> StreamPieces:
+    """The same stream with its middle event cut in two."""
+    middle = len(pieces.content) // 2
+    broken = [*pieces.content]
+    if broken:
+        broken[middle] = broken[middle][: len(broken[middle]) * 2 // 3] + b"\n\n"
+    return msgspec.structs.replace(pieces, content=broken)
