@@ -17,6 +17,7 @@ For serving calls:
     errors           refusals as HTTP: a status and OpenAI's error object                pure
     keys             a bearer key -> who is asking
     doors            every way in: path, roles, and what becomes of errors               edge: aiohttp
+    capabilities     what a provider takes of OpenAI's contract, by its host              pure
     chat_request     a body parsed once -> ChatRequest -> the bytes that go upstream     pure
     attachments      pictures and files of a request: what bounds their cost             pure
     chat_reply       a provider's reply, read; the gateway's own object put into it      pure

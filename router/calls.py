@@ -22,6 +22,7 @@ from ledger.prices import PriceBook
 from ledger.usage import UnknownUsage, read_usage
 from router import settlement
 from router.breaker import Breakers
+from router.capabilities import advice
 from router.chat_reply import BadReply, Reply, read_reply
 from router.config import Config
 from router.errors import (
@@ -249,7 +250,8 @@ class Calls:
             sent = await answer.read()
         except NoAnswer:
             sent = b""  # the status alone says enough
-        error = UpstreamRefused(status, sent, answer.passed_on(), self._provider.name)
+        told = advice(status, sent, attempt.order.body)
+        error = UpstreamRefused(status, sent, answer.passed_on(), self._provider.name, advice=told)
         raise CallFailed(error, may_retry=status in RETRIED, retry_after_s=asked_wait_s(answer.headers))
 
     async def _receive_whole(self, attempt: _Attempt, answer: Answer, is_client_gone: Callable[[], bool]) -> Done:

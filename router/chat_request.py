@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from ledger.events import Purpose
 from router.attachments import pictures_in
+from router.capabilities import OTHER_BOUND, Capabilities
 from router.errors import BadRequest
 
 AUTO = "auto"  # the model name that means: classify and route
@@ -166,26 +167,24 @@ def all_text(fields: dict[str, Raw]) -> str:
     return "\n".join(found)
 
 
-def upstream_body(request: ChatRequest, *, model: str, max_output_tokens: int, asks_stream_usage: bool) -> bytes:
+def upstream_body(request: ChatRequest, *, model: str, max_output_tokens: int, takes: Capabilities) -> bytes:
     """The bytes that go to the provider.
 
-    Shapes: the client's body with the model replaced, the bound imposed where the client set none, usage asked for
-    in a stream, and the gateway's own metadata taken out.
+    Shapes: the client's body with the model replaced, the bound imposed where the client set none and else under the
+    name the provider takes, usage asked for in a stream, and what the provider refuses and the gateway's own metadata taken out.
     """
     fields = dict(request.fields)
     if request.model != model:
         fields["model"] = _raw(model)
     is_chat = request.endpoint == "chat/completions"
-    if request.max_output_tokens is None and not is_chat:
-        fields["max_output_tokens"] = _raw(max_output_tokens)
+    if is_chat:
+        _set_bound(fields, request.max_output_tokens, max_output_tokens, takes)
+        _set_stream_usage(fields, request, takes)
     elif request.max_output_tokens is None:
-        for null in ("max_tokens", "max_completion_tokens"):
-            fields.pop(null, None)
-        fields["max_completion_tokens"] = _raw(max_output_tokens)
-    if request.stream and is_chat and asks_stream_usage and not request.wants_usage:
-        options = _field(fields, "stream_options", _OBJECT) or {}
-        fields["stream_options"] = _raw({**options, "include_usage": True})
-    if request.ticket_id is not None or "metadata" in fields:
+        fields["max_output_tokens"] = _raw(max_output_tokens)
+    if is_chat and not takes.takes_metadata:
+        fields.pop("metadata", None)
+    elif "metadata" in fields:
         _strip_metadata(fields)
     return _encode(fields)
 
@@ -270,6 +269,31 @@ def _field(fields: dict[str, Raw], name: str, kind: _Kind) -> Any:
         return kind.decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError):
         raise BadRequest(f"{name} must be {kind.words}.", param=name) from None
+
+
+def _set_bound(fields: dict[str, Raw], own: int | None, imposed: int, takes: Capabilities) -> None:
+    if own is None:
+        for null in OTHER_BOUND:
+            fields.pop(null, None)
+        fields[takes.imposed_bound] = _raw(imposed)
+    elif takes.output_bound is not None and OTHER_BOUND[takes.output_bound] in fields:
+        del fields[OTHER_BOUND[takes.output_bound]]
+        fields[takes.output_bound] = _raw(own)
+
+
+def _set_stream_usage(fields: dict[str, Raw], request: ChatRequest, takes: Capabilities) -> None:
+    asks = request.stream and takes.asks_stream_usage and not request.wants_usage
+    if takes.takes_stream_usage and not asks:
+        return
+    options = _field(fields, "stream_options", _OBJECT) or {}
+    if asks:
+        options["include_usage"] = True
+    else:
+        options.pop("include_usage", None)
+    if options:
+        fields["stream_options"] = _raw(options)
+    else:
+        fields.pop("stream_options", None)
 
 
 def _content(raw: Raw) -> str | None:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from ledger.events import TicketClass
+from router.capabilities import OutputBound
 
 Reading = Literal["clear", "unclear", "failed"]
 
@@ -38,7 +39,9 @@ FAILED = TicketReading("complex", "failed")
 UNCLEAR = TicketReading("complex", "unclear")
 
 
-def request_body(ticket: str, *, model: str, text_characters: int, max_completion_tokens: int) -> bytes:
+def request_body(
+    ticket: str, *, model: str, text_characters: int, max_completion_tokens: int, output_bound: OutputBound
+) -> bytes:
     """The classification call. Shapes: the ticket is cut after `text_characters`; its beginning says what it is about."""
     return msgspec.json.encode(
         {
@@ -48,7 +51,7 @@ def request_body(ticket: str, *, model: str, text_characters: int, max_completio
                 {"role": "user", "content": ticket[:text_characters]},
             ],
             "temperature": 0,
-            "max_completion_tokens": max_completion_tokens,
+            output_bound: max_completion_tokens,
         }
     )
 

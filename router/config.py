@@ -20,6 +20,7 @@ from ledger.errors import InvalidInput
 from ledger.events import TicketClass
 from ledger.routing import PolicyName
 from router.aggregates import PolicyMisconfigured
+from router.capabilities import Capabilities, OutputBound, capabilities
 from router.standing import Terms, config_of
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -70,13 +71,16 @@ class Provider(_Section, frozen=True, kw_only=True):
     `served_names`: other names under which the provider answers for a priced model. `total_timeout_s` bounds a call with all
     its attempts. `breaker_failures` in a row shut a client out for `breaker_open_s`; 0 never does. `private_addresses`
     lets a name lead into private networks, which otherwise only a `base_url` with the address itself does.
+    `asks_stream_usage`, `output_bound` and `takes_metadata`, when absent, are as `capabilities.py` has them for the host.
     """
 
     name: Model = "global_api"
     base_url: str = "https://global-apis.com/v1"
     key_env: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "GLOBAL_API_KEY"
     bills_errors: bool = False
-    asks_stream_usage: bool = True
+    asks_stream_usage: bool | None = None
+    output_bound: OutputBound | None = None
+    takes_metadata: bool | None = None
     connect_timeout_s: Seconds = 10.0
     read_timeout_s: Seconds = 120.0
     total_timeout_s: Seconds = 600.0
@@ -90,6 +94,16 @@ class Provider(_Section, frozen=True, kw_only=True):
     max_reply_bytes: Positive = 32 * 2**20
     picture_tokens: Positive = 40_000
     served_names: Mapping[str, Model] = msgspec.field(default_factory=dict)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What goes to it: by its host, and as the keys here say."""
+        return capabilities(
+            self.base_url,
+            output_bound=self.output_bound,
+            asks_stream_usage=self.asks_stream_usage,
+            takes_metadata=self.takes_metadata,
+        )
 
 
 class Classifier(_Section, frozen=True, kw_only=True):

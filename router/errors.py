@@ -223,10 +223,12 @@ class UpstreamError(HttpError):
 class UpstreamRefused(UpstreamError):
     """The provider's own refusal: its status, and its error object when it sent one.
 
-    401 and 403 there are about our key, not the client's, so they become 502 here.
+    401 and 403 there are about our key, not the client's, so they become 502 here. `advice` is a sentence on what to do next.
     """
 
-    def __init__(self, status: int, sent: bytes, headers: Mapping[str, str], provider: str) -> None:
+    def __init__(
+        self, status: int, sent: bytes, headers: Mapping[str, str], provider: str, *, advice: str | None = None
+    ) -> None:
         is_our_key = status in (401, 403)
         is_odd = not 400 <= status < 600
         message, kind, param, code = _provider_error(sent)
@@ -235,9 +237,10 @@ class UpstreamRefused(UpstreamError):
                 f"{provider} refused the gateway's own key (status {status}). Set the provider's key and start again."
             )
             kind, param, code = SERVER, None, "provider_key_refused"
+        message = message or f"{provider} answered with status {status}."
         super().__init__(
             502 if is_our_key or is_odd else status,
-            message or f"{provider} answered with status {status}.",
+            f"{message} {advice}" if advice else message,
             kind=kind or (INVALID if status < 500 else SERVER),
             param=param,
             code=code or f"upstream_{status}",

@@ -201,7 +201,7 @@ class StreamScan:
         return chunk
 
     def _usage_chunk(self) -> bytes:
-        """The chunk a client asked for when the provider sent none: usage is null, since it is not known."""
+        """The chunk a client asked for when the provider sent none: with the usage that another chunk had, null when it is not known."""
         created = self._created if isinstance(self._created, int) else 0
         chunk = {
             "id": self.response_id or "",
@@ -209,7 +209,7 @@ class StreamScan:
             "created": created,
             "model": self.model or "",
             "choices": [],
-            "usage": None,
+            "usage": self.usage,
         }
         return b"data: %b\n\n" % msgspec.json.encode(chunk)
 

@@ -83,6 +83,7 @@ class Gateway:
         self._state, self._submit, self._calls, self._cache, self._once = state, submit, calls, cache, once
         self._policy, self._config, self._pepper = policy, config, pepper
         self._now, self._new_id = now, new_id
+        self._takes = config.provider.capabilities
         self._bounding = Bounding(state, standing, config.output_tokens, config.provider.picture_tokens)
         self._second = SecondLook(
             state=state,
@@ -98,6 +99,7 @@ class Gateway:
         self.in_flight: set[asyncio.Task[object]] = set()
         self._shadow = ShadowChecks(
             config.classifier,
+            output_bound=self._takes.imposed_bound,
             state=state,
             standing=standing,
             submit=submit,
@@ -310,6 +312,7 @@ class Gateway:
             model=settings.model,
             text_characters=settings.text_characters,
             max_completion_tokens=settings.max_completion_tokens,
+            output_bound=self._takes.imposed_bound,
         )
         seat = self._cache.seat(asked, lambda: (b"sort", body), request.headers, purpose="classification")
         if seat is None:
@@ -386,10 +389,9 @@ class Gateway:
         price = await self._price(asked)
         ticket_class = routed.sorted.reading.ticket_class if routed else None
         bound = self._bounding.bound(asked, chat, price, ticket_class, self._bounding.input_tokens_at_most(chat))
-        asks_usage = self._config.provider.asks_stream_usage
 
         def body(tokens: int) -> bytes:
-            return upstream_body(chat, model=asked.model, max_output_tokens=tokens, asks_stream_usage=asks_usage)
+            return upstream_body(chat, model=asked.model, max_output_tokens=tokens, takes=self._takes)
 
         return Order(
             call_id=asked.call_id,

@@ -16,6 +16,7 @@ from ledger.events import ClassChecked, Event
 from ledger.projections import State, check
 from router import classify, settlement
 from router.calls import Calls
+from router.capabilities import OutputBound
 from router.chat_reply import first_text
 from router.classify import TicketReading
 from router.config import Classifier
@@ -34,6 +35,7 @@ class ShadowChecks:
         self,
         settings: Classifier,
         *,
+        output_bound: OutputBound,
         state: State,
         standing: Callable[[str], Standing | None],
         submit: Callable[[Event], Awaitable[None]],
@@ -41,6 +43,7 @@ class ShadowChecks:
         new_id: Callable[[], str],
         running: set[asyncio.Task[object]],
     ) -> None:
+        self._output_bound = output_bound
         self._settings, self._state, self._standing, self._submit = settings, state, standing, submit
         self._calls, self._new_id, self._running = calls, new_id, running
 
@@ -73,6 +76,7 @@ class ShadowChecks:
             model=settings.shadow_model,
             text_characters=settings.text_characters,
             max_completion_tokens=settings.max_completion_tokens,
+            output_bound=self._output_bound,
         )
         return Order(
             call_id=self._new_id(),

@@ -22,7 +22,7 @@ OURS = {*ROOMS, DOOR, "bench", "tests"}
 PURE = {
     "ledger": "money usage prices charges budgets envelope afterwards call_events events routing codec windows spending corrections projections errors "
     "hours closings invoices orphans reconciliation listings reuse alarms bills history",
-    "router": "policy aggregates output_bounds standing standing_folds standing_views shifts tallies drift drift_folds explain costs pace forecast gains classify demo_tickets simulation seeded reply_prose simulator_wire",
+    "router": "policy capabilities aggregates output_bounds standing standing_folds standing_views shifts tallies drift drift_folds explain costs pace forecast gains classify demo_tickets simulation seeded reply_prose simulator_wire",
     "reports": "model figures schedule difference",
 }
 PURE_LIBRARIES = {"msgspec", "babel"}  # no input, no output, no clock; babel only looks its tables up

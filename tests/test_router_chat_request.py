@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 
+from router.capabilities import BY_HOST, UNKNOWN, Capabilities
 from router.chat_request import last_user_text, read_request, ticket_fields, ticket_request, upstream_body
 from router.errors import BadRequest
 
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-def sent(asked: dict[str, Any] | bytes, *, model: str = "m", bound: int = 100, usage: bool = True) -> dict[str, Any]:
+def sent(
+    asked: dict[str, Any] | bytes, *, model: str = "m", bound: int = 100, takes: Capabilities = UNKNOWN
+) -> dict[str, Any]:
     """What goes upstream for what was asked."""
     body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
-    found = upstream_body(read_request(body), model=model, max_output_tokens=bound, asks_stream_usage=usage)
+    found = upstream_body(read_request(body), model=model, max_output_tokens=bound, takes=takes)
     decoded: dict[str, Any] = json.loads(found)
     return decoded
 
@@ -30,7 +33,7 @@ def test_unknown_fields_pass_through_untouched() -> None:
 def test_a_number_is_not_rewritten_on_its_way() -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":5,"logit_bias":{"1":1.0000000000000000001}}'
 
-    out = upstream_body(read_request(body), model="m", max_output_tokens=1, asks_stream_usage=True)
+    out = upstream_body(read_request(body), model="m", max_output_tokens=1, takes=UNKNOWN)
 
     assert b"1.0000000000000000001" in out
 
@@ -71,8 +74,64 @@ def test_a_stream_is_always_asked_for_its_usage(fields: dict[str, Any], options:
     assert sent(ASKED | {"stream": True} | fields)["stream_options"] == options
 
 
-def test_a_provider_that_refuses_stream_options_is_not_sent_any() -> None:
-    assert "stream_options" not in sent(ASKED | {"stream": True}, usage=False)
+REFUSES_USAGE = Capabilities(takes_stream_usage=False)
+
+
+@pytest.mark.parametrize(
+    ("takes", "options", "expected"),
+    [
+        (REFUSES_USAGE, None, None),
+        (REFUSES_USAGE, {"include_usage": True}, None),
+        (REFUSES_USAGE, {"include_usage": False, "x": 1}, {"x": 1}),
+        (BY_HOST["mistral.ai"], {"include_usage": True}, None),
+        (BY_HOST["openrouter.ai"], None, None),
+        (BY_HOST["openrouter.ai"], {"include_usage": True}, {"include_usage": True}),
+        (BY_HOST["openai.com"], None, {"include_usage": True}),
+    ],
+)
+def test_usage_is_asked_for_only_where_that_is_taken_and_needed(
+    takes: Capabilities, options: dict[str, Any] | None, expected: dict[str, Any] | None
+) -> None:
+    assert sent(ASKED | {"stream": True, "stream_options": options}, takes=takes).get("stream_options") == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "bounds", "expected"),
+    [
+        ("mistral.ai", {}, {"max_tokens": 100}),
+        ("mistral.ai", {"max_tokens": 7}, {"max_tokens": 7}),
+        ("mistral.ai", {"max_completion_tokens": 7}, {"max_tokens": 7}),
+        ("mistral.ai", {"max_completion_tokens": 9, "max_tokens": 7}, {"max_tokens": 9}),
+        ("mistral.ai", {"max_completion_tokens": None, "max_tokens": 7}, {"max_tokens": 7}),
+        ("openai.com", {}, {"max_completion_tokens": 100}),
+        ("openai.com", {"max_tokens": 7}, {"max_completion_tokens": 7}),
+        ("openai.com", {"max_completion_tokens": 9, "max_tokens": 70}, {"max_completion_tokens": 70}),
+        (
+            "deepseek.com",
+            {"max_completion_tokens": 7},
+            {"max_tokens": 7},
+        ),  # it ignores the other name, so nothing would bound
+    ],
+)
+def test_a_bound_goes_under_the_name_the_provider_takes_its_value_unchanged(
+    host: str, bounds: dict[str, Any], expected: dict[str, int]
+) -> None:
+    out = sent(ASKED | bounds, takes=BY_HOST[host])
+
+    assert {name: out[name] for name in out if name.startswith("max_")} == expected
+
+
+def test_a_bound_that_needs_no_other_name_leaves_the_bytes_as_they_came() -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":7,"seed":1.50}'
+
+    assert upstream_body(read_request(body), model="m", max_output_tokens=1, takes=BY_HOST["mistral.ai"]) == body
+
+
+def test_a_clients_metadata_is_left_out_where_the_provider_refuses_it() -> None:
+    metadata = {"metadata": {"team": "a", "ticket_id": "T-1"}}
+
+    assert "metadata" not in sent(ASKED | metadata, takes=BY_HOST["groq.com"])
+    assert sent(ASKED | metadata, takes=BY_HOST["mistral.ai"])["metadata"] == {"team": "a"}
 
 
 def test_the_gateways_own_metadata_goes_no_further() -> None:
@@ -89,7 +148,7 @@ def test_the_gateways_own_metadata_goes_no_further() -> None:
 def test_a_key_given_twice_counts_once_and_is_sent_once() -> None:
     body = b'{"model":"dear","model":"cheap","messages":[{"role":"user","content":"x"}],"n":9,"n":1}'
 
-    out = upstream_body(read_request(body), model="cheap", max_output_tokens=1, asks_stream_usage=True)
+    out = upstream_body(read_request(body), model="cheap", max_output_tokens=1, takes=UNKNOWN)
 
     assert out.count(b'"model"') == out.count(b'"n"') == 1
     assert read_request(body).choices == 1
@@ -196,7 +255,7 @@ def test_a_ticket_becomes_a_prompt_its_context_and_the_ticket_last() -> None:
     request = ticket_request(fields, ticket, ticket_id or "", system_prompt="You draft.")
 
     assert (request.model, request.ticket_id, ticket) == ("auto", "T-1", "Help!")
-    out = json.loads(upstream_body(request, model="m", max_output_tokens=9, asks_stream_usage=True))
+    out = json.loads(upstream_body(request, model="m", max_output_tokens=9, takes=UNKNOWN))
     assert [m["content"] for m in out["messages"]] == ["You draft.", "FAQ", "Help!"]
     assert set(out) == {"model", "messages", "temperature", "max_completion_tokens"}
 

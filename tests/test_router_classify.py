@@ -51,7 +51,11 @@ def test_anything_else_counts_as_complex_and_is_recorded_as_unclear(answer: str)
 
 
 def test_the_call_begins_with_the_marker_and_carries_the_ticket_cut_to_its_length() -> None:
-    body = json.loads(request_body("x" * 50, model="m", text_characters=20, max_completion_tokens=16))
+    body = json.loads(
+        request_body(
+            "x" * 50, model="m", text_characters=20, max_completion_tokens=16, output_bound="max_completion_tokens"
+        )
+    )
 
     system, user = body["messages"]
     assert system["content"].splitlines()[0] == MARKER == "You sort support tickets."
