@@ -133,6 +133,16 @@ def test_usage_in_the_finish_chunk_is_read_and_stays_there() -> None:
     assert events(scan.closing(OWN))[-2]["usage"] == both["usage"]
 
 
+def test_usage_in_the_finish_chunk_is_repeated_in_the_chunk_the_client_asked_for() -> None:
+    # It was null there, so a client of a provider that sends usage unasked never learnt what it had asked for.
+    finish = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": USAGE["usage"]}
+
+    now, scan = passed(sse("Hi", finish), asked=True)
+
+    *_, last, done = events(now + scan.closing(OWN))
+    assert (last["choices"], last["usage"], done) == ([], USAGE["usage"], "[DONE]")
+
+
 def test_with_two_choices_events_flow_until_both_have_finished() -> None:
     def chunk(index: int, finish: str | None) -> dict[str, object]:
         return {"choices": [{"index": index, "delta": {"content": "x"}, "finish_reason": finish}]}
