@@ -14,6 +14,7 @@ For the simulated world:
 
 For serving calls:
     config           halfpenny.toml and the environment -> a frozen Config                edge: files
+    provider_config  of it, who answers                                                  pure
     errors           refusals as HTTP: a status and OpenAI's error object                pure
     keys             a bearer key -> who is asking
     doors            every way in: path, roles, and what becomes of errors               edge: aiohttp
@@ -31,6 +32,8 @@ For serving calls:
     warning_hook     tells a webhook of it                                               edge: aiohttp
     holds            the line in which calls wait for holds to come free                 edge: asyncio
     upstream         the one awaited call on a model                                     edge: aiohttp
+    fallback         another model in the place of one that failed
+    attempts         one call while it is made, over all its attempts
     calls            the life of a call: hold, send, settle or void, and again           edge: asyncio
     gateway          handlers: chat completions and tickets                              edge: aiohttp
     feedback         handlers: edits and scores                                          edge: aiohttp

@@ -10,10 +10,11 @@ from aiohttp import web
 
 from ledger.events import CallSettled
 from ledger.money import text
+from router.attempts import Done
 from router.cache import Hit
-from router.calls import Done
 from router.chat_reply import first_text
 from router.classify import TicketReading
+from router.fallback import HEADER
 from router.policy import Decision
 from router.redo import Looked
 from router.replies import Kept, Source, source_of
@@ -45,12 +46,14 @@ class Made(NamedTuple):
     routed: Routed | None
 
 
-def shown(order: Order, looked: Looked | None = None) -> dict[str, str]:
-    """The headers of an answer that is made."""
+def shown(order: Order, looked: Looked | None = None, done: Done | None = None) -> dict[str, str]:
+    """The headers of an answer that is made; of one that another model made in its place, also that model."""
     said = {"x-request-id": order.call_id, "x-halfpenny-call-id": order.call_id}
     if order.decision is not None:
         said["x-halfpenny-arm"] = order.decision.arm
         said["x-halfpenny-class"] = order.ticket_class or ""
+    if done is not None and done.instead_of is not None:
+        said[HEADER] = done.settled.request_model
     if looked is not None:
         said |= {
             "x-halfpenny-call-id": looked.done.settled.subject,
@@ -70,7 +73,7 @@ def own(
 ) -> bytes:
     """The gateway's own object: `"halfpenny": {call_id, cost_usd, arm, class, reason, cached}` and what sorting cost.
 
-    Shapes: `second_look` is there where the draft was suspected; `cost_usd` is that of both drafts then.
+    Shapes: `model` and `instead_of` are there where another model answers in the chosen one's place; `second_look` is there where the draft was suspected; `cost_usd` is that of both drafts then.
     """
     said: dict[str, object] = {
         "call_id": order.call_id,
@@ -81,6 +84,10 @@ def own(
         "cached": False,
         **more,
     }
+    if settled.request_model != order.model:
+        said["model"] = settled.request_model
+        said["instead_of"] = order.model
+        said["reason"] = f"{said['reason']}; {order.model} failed, so {settled.request_model} answers in its place"
     if routed is not None:
         call = routed.sorted.call
         said["class_reading"] = routed.sorted.reading.reading
@@ -99,9 +106,9 @@ def drafted(more: dict[str, str], body: bytes) -> bytes:
 
 
 def kept(made: Made, asked: Asked) -> Kept | None:
-    """What the cache keeps of an answer; None when it is not whole."""
+    """What the cache keeps of an answer; None when it is not whole, or another model's than the one that was asked."""
     source = None if made.done is None else source_of(made.done.settled)
-    if made.done is None or source is None or not made.done.body:
+    if made.done is None or source is None or not made.done.body or made.done.instead_of is not None:
         return None
     found = made.routed.sorted if made.routed else None
     return Kept(

@@ -134,7 +134,7 @@ def build(
     environment: Mapping[str, str] | None = None,
 ) -> Service:
     """The service over an open ledger, which `standings` follow. `more` are routes of other rooms, marked like ours; kept
-    replies lie in `content`; `environment` holds the secret that signs warnings.
+    replies lie in `content`; `environment` holds the secret that signs warnings and the second provider's key.
 
     Errors: UnmarkedRoute; BadConfig when that secret is missing.
     """
@@ -149,7 +149,9 @@ def build(
         return durable
 
     upstream = Upstream(config.provider, provider_key)
-    hook = WarningHook(config.budget, environment or {}, now=now)
+    secrets, other = environment or {}, config.fallback
+    second = Upstream(other, secrets.get(other.key_env)) if other.base_url else None
+    hook = WarningHook(config.budget, secrets, now=now)
     watch = BudgetWatch(ledger.state, config.budget.warn_at, submit=ledger.submit, new_id=new_id, tell=hook.tell)
     budget = shared_budget(
         ledger.state,
@@ -168,6 +170,7 @@ def build(
         chance=chance,
         on_settled=watch.look,
         shared=budget,
+        second=second,
     )
     replies = SqliteStore(None if content is None else content / "replies.sqlite3")
     shared = shared_store(config.cache)
@@ -237,7 +240,7 @@ def build(
     app = door.build(routes, max_body_bytes=config.server.max_body_bytes)
 
     async def pool(_: web.Application) -> AsyncIterator[None]:
-        async with upstream, budget or nullcontext():
+        async with upstream, second or nullcontext(), budget or nullcontext():
             yield
         await hook.settle()
         await cache.settle()

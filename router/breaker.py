@@ -36,6 +36,11 @@ class Breakers:
         found.open_until = now + self._open_s  # a try that is refused before it is sent never reports its end
         return None
 
+    def is_shut(self, client_id: str, now: float) -> bool:
+        """Whether a call of this client would be refused; to look takes nobody's try."""
+        found = self._failing.get(client_id)
+        return found is not None and now < found.open_until
+
     def ended(self, client_id: str, *, is_failure: bool, now: float) -> None:
         """Count an attempt's end in."""
         if not is_failure:

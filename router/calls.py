@@ -11,81 +11,44 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Literal
 
-from msgspec import Struct
+import structlog
 
 from ledger.errors import BudgetSpent
 from ledger.events import CallReserved, CallSettled, CallVoided, Event, Outcome
 from ledger.money import LIMIT, ZERO
 from ledger.prices import PriceBook
 from ledger.usage import UnknownUsage, read_usage
-from router import settlement
-from router.breaker import Breakers
+from router import fallback, settlement
+from router.attempts import Attempt, Client, Done, Run
 from router.capabilities import advice
-from router.chat_reply import BadReply, Reply, read_reply
+from router.chat_reply import BadReply, read_reply
 from router.config import Config
-from router.errors import (
-    ShutOut,
-    UnpricedCall,
-    Unreachable,
-    UpstreamBroken,
-    UpstreamError,
-    UpstreamRefused,
-    UpstreamTimeout,
-)
+from router.errors import HttpError, ShutOut, UnpricedCall, Unreachable, UpstreamBroken, UpstreamRefused
 from router.event_stream import BrokenStream, Collected, StreamScan
+from router.fallback import Fallback, Way
 from router.holds import HoldLine
 from router.other_endpoints import ResponseScan, read_embeddings, read_response
-from router.retries import RETRIED, CallFailed, asked_wait_s, is_the_providers, seconds_in, wait_s
+from router.retries import (
+    RETRIED,
+    CallFailed,
+    asked_wait_s,
+    error_of,
+    is_the_providers,
+    outcome_of,
+    seconds_in,
+    stream_error,
+    wait_s,
+)
 from router.settlement import Ending, Order
 from router.shared_budget import BudgetOutOfReach, SharedBudget
 from router.upstream import Answer, NeverSent, NoAnswer, Upstream
 
 _READERS = {"chat/completions": read_reply, "embeddings": read_embeddings, "responses": read_response}
 ABSENT = UnknownUsage("absent")
+_log = structlog.stdlib.get_logger()
 Measure = Literal["measured", "simulated"]
-
-
-class Client(Protocol):
-    """The reader of a stream. Writing never raises: a reader that has left is `is_gone`, and is written to no more."""
-
-    @property
-    def is_gone(self) -> bool: ...
-
-    @property
-    def is_started(self) -> bool: ...
-
-    async def write(self, data: bytes) -> None: ...
-
-    async def finish(self, data: bytes) -> None: ...
-
-
-class Done(Struct, frozen=True, kw_only=True):
-    """A call that ended well.
-
-    Units: `cost_usd` is the sum over all its attempts. Shapes: `body` and `reply` are those of an unstreamed call; of a stream that
-    was collected, `body` is all its bytes.
-    """
-
-    settled: CallSettled
-    cost_usd: Decimal
-    headers: dict[str, str]
-    body: bytes = b""
-    reply: Reply | None = None
-
-
-class _Attempt(Struct):
-    """One attempt under way. Units: `began` seconds of the loop's clock."""
-
-    order: Order
-    hold: CallReserved
-    began: float
-    client: Client | None
-    within_s: float | None = None  # of all attempts together, from the second one on
-    is_ended: bool = False
-    cost_usd: Decimal = ZERO
-    answer: Answer | None = None
 
 
 Closing = Callable[[CallSettled, Decimal], bytes]  # the gateway's own object, once the cost is known
@@ -106,19 +69,20 @@ class Calls:
         chance: Callable[[], float],
         on_settled: Callable[[CallSettled], None],
         shared: SharedBudget | None = None,
+        second: Upstream | None = None,
     ) -> None:
-        self._submit, self._prices, self._upstream = submit, prices, upstream
-        self._provider, self._server = config.provider, config.server
+        self._submit, self._prices, self._server = submit, prices, config.server
+        self._first = Way.to(config.provider, upstream)
+        self._fallback = Fallback(config, self._first, second, prices)
         self._now, self._new_id, self._chance = now, new_id, chance
         self._on_settled = on_settled
         self._shared = shared
-        self._breakers = Breakers(failures=self._provider.breaker_failures, open_s=self._provider.breaker_open_s)
         self._line = HoldLine(submit, wait_s=config.budget.wait_s, shared=shared)
 
     @property
     def shut_out(self) -> tuple[str, ...]:
         """Clients whose calls are not sent for the moment, since their last ones all failed."""
-        return self._breakers.open
+        return tuple(sorted({*self._first.breakers.open, *self._fallback.way.breakers.open}))
 
     async def complete(self, order: Order, is_client_gone: Callable[[], bool]) -> Done:
         """Make an unstreamed call.
@@ -126,10 +90,10 @@ class Calls:
         Errors: BudgetSpent when no hold could be had; UpstreamError as the client should see it; UnpricedCall.
         """
 
-        async def receive(attempt: _Attempt, answer: Answer) -> Done:
+        async def receive(attempt: Attempt, answer: Answer) -> Done:
             return await self._receive_whole(attempt, answer, is_client_gone)
 
-        return await self._make(order, None, receive)
+        return await self._make(order, Run(None, is_client_gone, receive))
 
     async def stream(self, order: Order, client: Client, closing: Closing) -> Done:
         """Make a streamed call, writing to the client as it comes.
@@ -139,48 +103,69 @@ class Calls:
         Errors: as `complete`.
         """
 
-        async def receive(attempt: _Attempt, answer: Answer) -> Done:
+        async def receive(attempt: Attempt, answer: Answer) -> Done:
             return await self._receive_stream(attempt, answer, client, closing)
 
-        return await self._make(order, client, receive)
+        return await self._make(order, Run(client, lambda: client.is_gone, receive))
 
-    async def _make(
-        self, order: Order, client: Client | None, receive: Callable[[_Attempt, Answer], Awaitable[Done]]
-    ) -> Done:
-        spent, loop = ZERO, asyncio.get_running_loop()
-        self._refuse_shut_out(order, loop.time())
-        until = 0.0
-        for number in range(1, self._provider.retries + 2):
-            attempt = await self._reserve(order, number, client)
-            attempt.cost_usd = spent
-            if number == 1:
-                until = attempt.began + self._provider.total_timeout_s
-            else:
-                attempt.within_s = until - attempt.began
+    async def _make(self, order: Order, run: Run) -> Done:
+        try:
+            return await self._tried(order, self._first, run)
+        except CallFailed as failed:
+            first, now = failed.error, asyncio.get_running_loop().time()
+        other = None
+        if now < run.until and not run.is_started and not run.is_client_gone():
+            other = self._fallback.instead(order, first, now)
+        if other is None:
+            raise first
+        way = self._fallback.way
+        run.instead_of, run.until = order.model, min(run.until, now + way.provider.total_timeout_s)
+        if run.client is not None:
+            run.client.show({fallback.HEADER: other.model})
+        try:
+            return await self._tried(other, way, run)
+        except (CallFailed, BudgetSpent, HttpError) as second:
+            if run.is_started and isinstance(second, CallFailed):
+                raise second.error from None
+            _log.warning("not_fallen_back", call_id=order.call_id, why=str(second))
+        raise first
+
+    async def _tried(self, order: Order, way: Way, run: Run) -> Done:
+        """Make the call on one way, again where that is safe. Errors: CallFailed, BudgetSpent, HttpError."""
+        loop = asyncio.get_running_loop()
+        await self._refuse_shut_out(order, way, run)
+        for number in range(1, way.provider.retries + 2):
+            attempt = await self._reserve(order, way, run)
             try:
-                done = await self._once(attempt, receive)
+                done = await self._once(attempt)
             except CallFailed as failed:
-                self._breakers.ended(order.client_id, is_failure=is_the_providers(failed), now=loop.time())
-                pause_s = wait_s(failed, number, self._provider, left_s=until - loop.time(), chance=self._chance())
-                if pause_s is None or (client is not None and client.is_started):
-                    raise failed.error from None
-                spent = attempt.cost_usd
+                way.breakers.ended(order.client_id, is_failure=is_the_providers(failed), now=loop.time())
+                pause_s = wait_s(failed, number, way.provider, left_s=run.until - loop.time(), chance=self._chance())
+                if pause_s is None or run.is_started:
+                    raise
                 await asyncio.sleep(pause_s)
             else:
-                self._breakers.ended(order.client_id, is_failure=False, now=0.0)
+                way.breakers.ended(order.client_id, is_failure=False, now=0.0)
                 return done
         raise AssertionError("the last attempt returns or raises")
 
-    def _refuse_shut_out(self, order: Order, now: float) -> None:
-        wait_s = self._breakers.wait_s(order.client_id, now)
+    async def _refuse_shut_out(self, order: Order, way: Way, run: Run) -> None:
+        """Refuse a client that is shut out; where another provider could answer, that is an attempt which was not sent."""
+        now = asyncio.get_running_loop().time()
+        if run.instead_of is not None:
+            return  # it was looked at as the way was chosen
+        wait_s = way.breakers.wait_s(order.client_id, now)
         if wait_s is None:
             return
-        shut = ShutOut(self._provider.name, wait_s)
+        shut = ShutOut(way.provider.name, wait_s)
+        if self._fallback.stands_ready(order, now):
+            await self._void(await self._reserve(order, way, run), "shut_out", f"Never sent: {shut}")
+            raise CallFailed(shut)
         # Not waited for, as under overload: the refusal has to be fast.
         self._submit(settlement.refused(order, "overload", shut, event_id=self._new_id()))
         raise shut
 
-    async def _reserve(self, order: Order, number: int, client: Client | None) -> _Attempt:
+    async def _reserve(self, order: Order, way: Way, run: Run) -> Attempt:
         hold_usd = order.hold_usd
         if hold_usd >= LIMIT:
             raise UnpricedCall(
@@ -188,30 +173,33 @@ class Calls:
                 param="max_completion_tokens",
             )
         hold = settlement.reserved(
-            order, number, event_id=self._new_id(), hold_usd=hold_usd, provider_name=self._provider.name
+            order, run.attempts + 1, event_id=self._new_id(), hold_usd=hold_usd, provider_name=way.provider.name
         )
 
         def smaller(room_usd: Decimal) -> CallReserved | None:
             less = settlement.fitted(order, room_usd)
             return None if less is None else settlement.lowered(hold, less)
 
+        loop = asyncio.get_running_loop()
         try:
-            made = await self._line.reserve(hold, smaller)
-        except BudgetSpent as spent:
-            await self._submit(settlement.refused(order, "budget", spent, event_id=self._new_id()))
+            made = await self._line.reserve(hold, smaller, at_most_s=max(0.0, run.until - loop.time()))
+        except (BudgetSpent, BudgetOutOfReach) as out:
+            if run.instead_of is None:
+                kind: Literal["budget", "overload"] = "budget" if isinstance(out, BudgetSpent) else "overload"
+                await self._submit(settlement.refused(order, kind, out, event_id=self._new_id()))
             raise
-        except BudgetOutOfReach as out:
-            await self._submit(settlement.refused(order, "overload", out, event_id=self._new_id()))
-            raise
-        order = settlement.bounded(order, made.max_output_tokens)
-        return _Attempt(order, made, asyncio.get_running_loop().time(), client)
+        order, began = settlement.bounded(order, made.max_output_tokens), loop.time()
+        if not run.attempts:
+            run.until = began + way.provider.total_timeout_s
+        run.attempts += 1
+        return Attempt(order, made, began, way, run)
 
-    async def _once(self, attempt: _Attempt, receive: Callable[[_Attempt, Answer], Awaitable[Done]]) -> Done:
+    async def _once(self, attempt: Attempt) -> Done:
         try:
             answer = attempt.answer = await self._send(attempt)
             if answer.status != 200:
                 await self._rejected(attempt, answer)
-            return await receive(attempt, answer)
+            return await attempt.run.receive(attempt, answer)
         except BaseException as broke:
             if not attempt.is_ended:
                 # A cancellation at shutdown, or a mistake of ours: the provider may bill it all the same.
@@ -221,49 +209,49 @@ class Calls:
                 await attempt.answer.close()
             raise
 
-    async def _send(self, attempt: _Attempt) -> Answer:
+    async def _send(self, attempt: Attempt) -> Answer:
         order = attempt.order
         try:
-            return await self._upstream.send(
+            return await attempt.way.upstream.send(
                 order.body,
                 request_id=f"{order.call_id}.{attempt.hold.attempt}",
                 more_headers=order.more_headers,
-                within_s=attempt.within_s,
+                within_s=None if attempt.hold.attempt == 1 else attempt.run.until - attempt.began,
                 endpoint=order.endpoint,
             )
         except NeverSent as refused:
             await self._void(attempt, refused.error_type, f"Never sent: {refused}.")
-            raise CallFailed(Unreachable(self._provider.name, str(refused)), may_retry=True) from None
+            raise CallFailed(Unreachable(attempt.way.provider.name, str(refused)), may_retry=True) from None
         except NoAnswer as lost:
-            await self._settle(attempt, self._lost(attempt, _outcome(lost), lost.error_type))
-            raise CallFailed(self._error_of(lost), may_retry=not lost.is_timeout) from None
+            await self._settle(attempt, self._lost(attempt, outcome_of(lost), lost.error_type))
+            raise CallFailed(error_of(lost, attempt.way.provider.name), may_retry=not lost.is_timeout) from None
 
-    async def _rejected(self, attempt: _Attempt, answer: Answer) -> None:
+    async def _rejected(self, attempt: Attempt, answer: Answer) -> None:
         """An answer other than 200: void, or settle where the provider bills its own errors."""
         status = answer.status
-        if status >= 500 and self._provider.bills_errors:
+        if status >= 500 and attempt.way.provider.bills_errors:
             await self._settle(attempt, self._lost(attempt, "error", f"status_{status}", status))
         else:
-            reason = f"{self._provider.name} rejected the request with status {status}."
+            reason = f"{attempt.way.provider.name} rejected the request with status {status}."
             await self._void(attempt, f"status_{status}", reason, status)
         try:
             sent = await answer.read()
         except NoAnswer:
             sent = b""  # the status alone says enough
         told = advice(status, sent, attempt.order.body)
-        error = UpstreamRefused(status, sent, answer.passed_on(), self._provider.name, advice=told)
+        error = UpstreamRefused(status, sent, answer.passed_on(), attempt.way.provider.name, advice=told)
         raise CallFailed(error, may_retry=status in RETRIED, retry_after_s=asked_wait_s(answer.headers))
 
-    async def _receive_whole(self, attempt: _Attempt, answer: Answer, is_client_gone: Callable[[], bool]) -> Done:
+    async def _receive_whole(self, attempt: Attempt, answer: Answer, is_client_gone: Callable[[], bool]) -> Done:
         try:
             body = await answer.read()
             reply = _READERS[attempt.order.endpoint](body)
         except NoAnswer as lost:
-            await self._settle(attempt, self._lost(attempt, _outcome(lost), lost.error_type, 200))
-            raise CallFailed(self._error_of(lost)) from None
+            await self._settle(attempt, self._lost(attempt, outcome_of(lost), lost.error_type, 200))
+            raise CallFailed(error_of(lost, attempt.way.provider.name)) from None
         except BadReply as bad:
             await self._settle(attempt, self._lost(attempt, "error", "malformed_reply", 200))
-            raise CallFailed(UpstreamBroken(self._provider.name, str(bad))) from None
+            raise CallFailed(UpstreamBroken(attempt.way.provider.name, str(bad))) from None
         duration_s, source = self._duration(attempt)
         ending = Ending(
             outcome="client_gone" if is_client_gone() else "ok",
@@ -277,9 +265,9 @@ class Calls:
             http_status=200,
         )
         settled = await self._settle(attempt, ending)
-        return Done(settled=settled, cost_usd=attempt.cost_usd, headers=answer.passed_on(), body=body, reply=reply)
+        return attempt.run.done(settled, headers=answer.passed_on(), body=body, reply=reply)
 
-    async def _receive_stream(self, attempt: _Attempt, answer: Answer, client: Client, closing: Closing) -> Done:
+    async def _receive_stream(self, attempt: Attempt, answer: Answer, client: Client, closing: Closing) -> Done:
         order = attempt.order
         scan = (
             ResponseScan()
@@ -291,7 +279,7 @@ class Calls:
         outcome: Outcome = "client_gone" if client.is_gone else "ok"
         error_type = None
         if not scan.is_complete:
-            outcome = "error" if scan.error is not None else _outcome(lost) if lost else "upstream_truncated"
+            outcome = "error" if scan.error is not None else outcome_of(lost) if lost else "upstream_truncated"
             error_type = "error_in_stream" if scan.error is not None else lost.error_type if lost else "no_end"
         duration_s, source = self._duration(attempt)
         settled = await self._settle(
@@ -313,10 +301,10 @@ class Calls:
         )
         if not scan.is_complete:
             await answer.close()
-            raise CallFailed(self._stream_error(scan, lost))
-        await client.finish(scan.closing(closing(settled, attempt.cost_usd)))
+            raise CallFailed(stream_error(scan, lost, attempt.way.provider.name))
+        await client.finish(scan.closing(closing(settled, attempt.run.cost_usd)))
         await answer.close()
-        return Done(settled=settled, cost_usd=attempt.cost_usd, headers={}, body=collected.body)
+        return attempt.run.done(settled, headers={}, body=collected.body)
 
     async def _pump(
         self, scan: StreamScan, answer: Answer, client: Client, collected: Collected
@@ -340,24 +328,7 @@ class Calls:
             return first_at, NoAnswer("malformed_event", str(broken))
         return first_at, None
 
-    def _stream_error(self, scan: StreamScan, lost: NoAnswer | None) -> UpstreamError:
-        if lost is not None:
-            return self._error_of(lost)
-        why = (
-            "it reported an error inside the stream"
-            if scan.error is not None
-            else "the stream ended before its end mark"
-        )
-        return UpstreamBroken(self._provider.name, why)
-
-    def _error_of(self, lost: NoAnswer) -> UpstreamError:
-        if lost.is_timeout:
-            return UpstreamTimeout(self._provider.name)
-        if lost.error_type == "connection_lost":
-            return Unreachable(self._provider.name, str(lost))
-        return UpstreamBroken(self._provider.name, str(lost))
-
-    def _lost(self, attempt: _Attempt, outcome: Outcome, error_type: str, status: int | None = None) -> Ending:
+    def _lost(self, attempt: Attempt, outcome: Outcome, error_type: str, status: int | None = None) -> Ending:
         """An end of which only the time is known; it is taken to have cost its whole hold."""
         duration_s, source = self._duration(attempt)
         return Ending(
@@ -370,21 +341,21 @@ class Calls:
             http_status=status,
         )
 
-    async def _settle(self, attempt: _Attempt, ending: Ending) -> CallSettled:
+    async def _settle(self, attempt: Attempt, ending: Ending) -> CallSettled:
         event = settlement.settled(
             attempt.hold,
             attempt.order.price,
             ending,
             prices=self._prices,
-            served_names=self._provider.served_names,
+            served_names=attempt.way.provider.served_names,
             event_id=self._new_id(),
             time=self._end_time(attempt, ending.duration_s),
         )
-        attempt.cost_usd += Decimal(event.cost_usd)
+        attempt.run.cost_usd += Decimal(event.cost_usd)
         await self._end(attempt, event)
         return event
 
-    async def _void(self, attempt: _Attempt, error_type: str, reason: str, status: int | None = None) -> None:
+    async def _void(self, attempt: Attempt, error_type: str, reason: str, status: int | None = None) -> None:
         event = settlement.voided(
             attempt.hold,
             event_id=self._new_id(),
@@ -395,7 +366,7 @@ class Calls:
         )
         await self._end(attempt, event)
 
-    async def _end(self, attempt: _Attempt, event: CallSettled | CallVoided) -> None:
+    async def _end(self, attempt: Attempt, event: CallSettled | CallVoided) -> None:
         durable = self._submit(event)
         attempt.is_ended = True  # the ledger applies an event as it takes it, durable or not yet
         self._line.came_free()
@@ -407,32 +378,26 @@ class Calls:
         with self._shared.ending(attempt.hold, Decimal(event.cost_usd) if isinstance(event, CallSettled) else ZERO):
             await durable
 
-    def _end_time(self, attempt: _Attempt, duration_s: float) -> datetime:
+    def _end_time(self, attempt: Attempt, duration_s: float) -> datetime:
         """In a replayed month the end lies one duration after the beginning; else it is now."""
         if self._server.clock == "request":
             return attempt.hold.time + timedelta(seconds=settlement.seconds(duration_s))
         return self._now()
 
-    def _duration(self, attempt: _Attempt) -> tuple[float, Measure]:
+    def _duration(self, attempt: Attempt) -> tuple[float, Measure]:
         """Seconds since the attempt began, or what the simulated provider states."""
         stated = self._stated(attempt, "x-simulated-duration-s")
         if stated is not None:
             return stated, "simulated"
         return asyncio.get_running_loop().time() - attempt.began, "measured"
 
-    def _first_chunk(self, attempt: _Attempt, first_at: float | None) -> float | None:
+    def _first_chunk(self, attempt: Attempt, first_at: float | None) -> float | None:
         stated = self._stated(attempt, "x-simulated-first-chunk-s")
         if first_at is None or stated is not None:
             return stated if first_at is not None else None
         return first_at - attempt.began
 
-    def _stated(self, attempt: _Attempt, header: str) -> float | None:
+    def _stated(self, attempt: Attempt, header: str) -> float | None:
         if not self._server.trust_simulated_durations or attempt.answer is None:
             return None
         return seconds_in(attempt.answer.headers.get(header))
-
-
-def _outcome(lost: NoAnswer) -> Outcome:
-    if lost.is_timeout:
-        return "timeout"
-    return "upstream_truncated" if lost.error_type in ("reply_cut", "no_end") else "error"

@@ -11,22 +11,17 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from ledger.errors import InvalidInput
 from ledger.events import TicketClass
 from ledger.routing import PolicyName
 from router.aggregates import PolicyMisconfigured
-from router.capabilities import Capabilities, OutputBound, capabilities
+from router.provider_config import BadConfig, Model, Positive, Provider, Seconds, Section, Substitute, check_providers
 from router.standing import Terms, config_of
 
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Model = Annotated[str, Meta(min_length=1, max_length=256)]
 
 ArmName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 
@@ -36,15 +31,7 @@ DEFAULT_ARMS: Mapping[str, str] = {"standard": "mistralai/Mistral-Medium-3", "pr
 Fallback = Literal["none", "queue", "human"]  # who answers when no arm fits; a cheaper arm that does is none
 
 
-class BadConfig(InvalidInput):
-    """A configuration that cannot be taken; one sentence, nothing was written."""
-
-
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file; a key it does not name is refused."""
-
-
-class Server(_Section, frozen=True, kw_only=True):
+class Server(Section, frozen=True, kw_only=True):
     """The port and its limits. Units: bytes, seconds, calls.
 
     `clock` "request" takes a call's moment from x-halfpenny-time (RFC 3339), so that a past month can be replayed;
@@ -63,50 +50,7 @@ class Server(_Section, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Provider(_Section, frozen=True, kw_only=True):
-    """Who answers. Units: seconds.
-
-    `bills_errors` false: a 5xx answer is proof that nothing was billed, as OpenAI-compatible providers do it.
-    `picture_tokens`: what a hold counts for each picture, whose tokens no provider tells beforehand.
-    `served_names`: other names under which the provider answers for a priced model. `total_timeout_s` bounds a call with all
-    its attempts. `breaker_failures` in a row shut a client out for `breaker_open_s`; 0 never does. `private_addresses`
-    lets a name lead into private networks, which otherwise only a `base_url` with the address itself does.
-    `asks_stream_usage`, `output_bound` and `takes_metadata`, when absent, are as `capabilities.py` has them for the host.
-    """
-
-    name: Model = "global_api"
-    base_url: str = "https://global-apis.com/v1"
-    key_env: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "GLOBAL_API_KEY"
-    bills_errors: bool = False
-    asks_stream_usage: bool | None = None
-    output_bound: OutputBound | None = None
-    takes_metadata: bool | None = None
-    connect_timeout_s: Seconds = 10.0
-    read_timeout_s: Seconds = 120.0
-    total_timeout_s: Seconds = 600.0
-    retries: Annotated[int, Meta(ge=0, le=10)] = 2
-    retry_base_s: Seconds = 0.25
-    retry_after_at_most_s: Seconds = 5.0
-    breaker_failures: Annotated[int, Meta(ge=0)] = 10
-    breaker_open_s: Seconds = 5.0
-    private_addresses: bool = False
-    keepalive_s: Seconds = 4.0  # below uvicorn's 5 s, so that a connection is not reused just as it closes
-    max_reply_bytes: Positive = 32 * 2**20
-    picture_tokens: Positive = 40_000
-    served_names: Mapping[str, Model] = msgspec.field(default_factory=dict)
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What goes to it: by its host, and as the keys here say."""
-        return capabilities(
-            self.base_url,
-            output_bound=self.output_bound,
-            asks_stream_usage=self.asks_stream_usage,
-            takes_metadata=self.takes_metadata,
-        )
-
-
-class Classifier(_Section, frozen=True, kw_only=True):
+class Classifier(Section, frozen=True, kw_only=True):
     """The cheap call that sorts a ticket. Units: characters of the ticket it sees, tokens it may write.
 
     `shadow_share` of the tickets, 0..1, are sorted a second time by `shadow_model`, beside the ticket and charged, so that a
@@ -120,7 +64,7 @@ class Classifier(_Section, frozen=True, kw_only=True):
     shadow_share: Share = 0.0
 
 
-class OutputTokens(_Section, frozen=True, kw_only=True):
+class OutputTokens(Section, frozen=True, kw_only=True):
     """The reply's bound that the gateway imposes when a request states none. Units: tokens.
 
     Under a hard cap with little room left the bound is what replies of that kind had, with a margin; `cold_start` stands for it while
@@ -137,7 +81,7 @@ class OutputTokens(_Section, frozen=True, kw_only=True):
         return self.models.get(model, self.default)
 
 
-class Policy(_Section, frozen=True, kw_only=True):
+class Policy(Section, frozen=True, kw_only=True):
     """How an arm is chosen for clients that were set no policy of their own, and who answers when none fits.
 
     Shapes: `class_arms` class -> arm; `shares` arm -> share, for policy fixed, in whose place `standard_share` gives the
@@ -160,7 +104,7 @@ class Policy(_Section, frozen=True, kw_only=True):
     fallback_text: str = "Thank you for your message. A member of our team will answer you."
 
 
-class Budget(_Section, frozen=True, kw_only=True):
+class Budget(Section, frozen=True, kw_only=True):
     """How long a call waits, in order, for holds to come free before it is refused; when caps are warned about.
 
     Units: seconds; `warn_at` are shares of a cap, hard or soft. `webhook_url` is told of each warning, signed with the secret
@@ -177,14 +121,14 @@ class Budget(_Section, frozen=True, kw_only=True):
     timeout_s: Annotated[float, Meta(gt=0, le=1)] = 0.5
 
 
-class ClientCache(_Section, frozen=True, kw_only=True):
+class ClientCache(Section, frozen=True, kw_only=True):
     """One client's own limits; what it leaves out is as for all. Units: seconds, bytes as stored."""
 
     ttl_s: Annotated[float, Meta(ge=0)] | None = None
     max_bytes: Positive | None = None
 
 
-class Cache(_Section, frozen=True, kw_only=True):
+class Cache(Section, frozen=True, kw_only=True):
     """Replies kept to be served again to the client that paid for them. Units: seconds, bytes as stored.
 
     `ttl_s` 0 keeps nothing. `url` names a Redis or Valkey; without one replies lie in the home. `max_bytes` and
@@ -202,21 +146,21 @@ class Cache(_Section, frozen=True, kw_only=True):
     clients: Mapping[str, ClientCache] = msgspec.field(default_factory=dict)
 
 
-class Idempotency(_Section, frozen=True, kw_only=True):
+class Idempotency(Section, frozen=True, kw_only=True):
     """How long an Idempotency-Key gives the reply it gave, and how much of each is kept. Units: seconds, bytes as stored."""
 
     keep_s: Seconds = 86_400.0
     max_bytes: Positive = 64 * 2**20
 
 
-class Journal(_Section, frozen=True, kw_only=True):
+class Journal(Section, frozen=True, kw_only=True):
     """When a journal file is left for the next and sealed: at so many events or so long after its first. Units: seconds."""
 
     rotate_events: Positive = 20_000
     rotate_seconds: Seconds = 60.0
 
 
-class Tickets(_Section, frozen=True, kw_only=True):
+class Tickets(Section, frozen=True, kw_only=True):
     """How POST /v1/tickets asks for a draft."""
 
     system_prompt: str = (
@@ -225,17 +169,18 @@ class Tickets(_Section, frozen=True, kw_only=True):
     )
 
 
-class Content(_Section, frozen=True, kw_only=True):
+class Content(Section, frozen=True, kw_only=True):
     """Whether drafts that come with an edit are kept, encrypted, so that a later edit need not send them again. Units: days."""
 
     keep_days: Annotated[int, Meta(ge=0, le=90)] = 0
 
 
-class Config(_Section, frozen=True, kw_only=True):
+class Config(Section, frozen=True, kw_only=True):
     """All settings; `reports` belongs to the reports room and is passed on unread."""
 
     server: Server = Server()
     provider: Provider = Provider()
+    fallback: Substitute = Substitute()
     arms: Mapping[ArmName, Model] = msgspec.field(default_factory=lambda: dict(DEFAULT_ARMS))
     classifier: Classifier = Classifier()
     output_tokens: OutputTokens = OutputTokens()
@@ -271,7 +216,7 @@ def read(toml: str, environment: Mapping[str, str], *, name: str = "halfpenny.to
         raise BadConfig(f"{name} is not TOML: {refused}.") from None
     except msgspec.ValidationError as refused:
         raise BadConfig(f"{name}: {_sentence(str(refused))}") from None
-    _check_url(config.provider.base_url, name)
+    check_providers(config.provider, config.fallback, name)
     return _with_policy(config, name)
 
 
@@ -400,17 +345,3 @@ def _sentence(refused: str) -> str:
         key = complaint.rpartition(" ")[2].strip("`")
         return f"unknown key {key!r}{f' in [{where}]' if where else ''}. Remove it or correct its spelling."
     return f"{where + ': ' if where else ''}{complaint[:1].lower()}{complaint[1:]}."
-
-
-def _check_url(url: str, name: str) -> None:
-    try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
-        _ = parts.port
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise BadConfig(
-            f"{name}: provider.base_url {url!r} is not an http or https address without a user name. "
-            "Write it like https://global-apis.com/v1."
-        )

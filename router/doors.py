@@ -175,6 +175,11 @@ def retry_count(request: web.Request) -> int | None:
     return int(said) or None if said.isascii() and said.isdigit() and len(said) < 4 else None
 
 
+def simulate_headers(request: web.Request) -> dict[str, str]:
+    """The simulator's fault switches, which are let through where the configuration says so; nothing else a client sends."""
+    return {name: value for name, value in request.headers.items() if name.lower().startswith("x-simulate-")}
+
+
 def answer(body: bytes, *, status: int = 200) -> web.Response:
     """A JSON answer."""
     return web.Response(body=body, status=status, content_type=JSON)

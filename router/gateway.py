@@ -38,9 +38,10 @@ from router.chat_request import (
     upstream_body,
 )
 from router.config import Config
-from router.doors import JSON, Visit, retry_count
+from router.doors import JSON, Visit, retry_count, simulate_headers
 from router.errors import BadRequest, HttpError, Overloaded, QuotaSpent, UnpricedCall, UpstreamError, of_unpriced
 from router.event_stream import StreamScan, error_frame
+from router.fallback import chat_elsewhere, sorting_elsewhere
 from router.idempotency import Once
 from router.keys import private_ticket_id
 from router.other_endpoints import REQUEST_AT
@@ -54,7 +55,6 @@ from router.standing_folds import prompt_tokens
 from router.stream_client import StreamClient, has_left
 
 TIME_HEADER = "x-halfpenny-time"
-_NO_HEADERS: dict[str, str] = {}
 _encode = msgspec.json.encode
 _log = structlog.stdlib.get_logger()
 
@@ -190,7 +190,7 @@ class Gateway:
         ticket: str | None,
         more: dict[str, str],
     ) -> web.StreamResponse:
-        headers = self._forwarded(request)
+        headers = simulate_headers(request) if self._config.server.forward_simulate_headers else {}
         seat = None
         if chat.endpoint == "chat/completions":
             seat = self._cache.seat(asked, lambda: self._parts(chat, headers), request.headers, purpose=chat.purpose)
@@ -227,12 +227,12 @@ class Gateway:
             return await self._answer_stream(request, order, routed, more)
         done = await self._calls.complete(order, lambda: has_left(request))
         looked, cost_usd, counts = None, done.cost_usd, order
-        if ticket is not None and not self.is_draining:
+        if ticket is not None and done.instead_of is None and not self.is_draining:
             looked = await self._second.look(asked, chat, ticket, order, done, lambda: has_left(request))
             if looked is not None:
                 done, cost_usd, counts = looked.done, looked.cost_usd, looked.order
         extra = answers.drafted(more, done.body) + answers.own(counts, routed, done.settled, cost_usd, more, looked)
-        shown = {**done.headers, **answers.shown(order, looked), "x-halfpenny-cost-usd": text(cost_usd)}
+        shown = {**done.headers, **answers.shown(order, looked, done), "x-halfpenny-cost-usd": text(cost_usd)}
         response = web.Response(body=spliced(done.body, extra), content_type=JSON, headers=shown)
         return Made(response, done, routed)
 
@@ -316,21 +316,23 @@ class Gateway:
         )
         seat = self._cache.seat(asked, lambda: (b"sort", body), request.headers, purpose="classification")
         if seat is None:
-            return await self._sort_anew(request, asked, body, headers)
+            return await self._sort_anew(request, asked, ticket, body, headers)
         hit = await self._cache.find(seat)
         if hit is not None:
             await self._cache.record_sorting(asked, hit)
             return Sorted(classify.read_answer(first_text(hit.kept.body)), None, hit.kept.source)
         kept = None
         try:
-            found = await self._sort_anew(request, asked, body, headers)
+            found = await self._sort_anew(request, asked, ticket, body, headers)
             if found.source is not None and found.call is not None and found.reading.reading == "clear":
                 kept = Kept(source=found.source, stored_at=asked.moment, body=found.call.body)
         finally:
             seat.keep(kept)
         return found
 
-    async def _sort_anew(self, request: web.Request, asked: Asked, body: bytes, headers: dict[str, str]) -> Sorted:
+    async def _sort_anew(
+        self, request: web.Request, asked: Asked, ticket: str, body: bytes, headers: dict[str, str]
+    ) -> Sorted:
         settings = self._config.classifier
         order = Order(
             call_id=self._new_id(),
@@ -344,6 +346,7 @@ class Gateway:
             price=await self._price(replace(asked, model=settings.model, purpose="classification")),
             purpose="classification",
             ticket_id=asked.ticket_id,
+            elsewhere=sorting_elsewhere(ticket, self._config),
             more_headers=headers,
         )
         try:
@@ -351,7 +354,9 @@ class Gateway:
         except UpstreamError as failed:
             _log.warning("not_sorted", call_id=order.call_id, status=failed.status, code=failed.code)
             return Sorted(classify.FAILED, None)
-        return Sorted(classify.read_answer(first_text(done.body)), done, source_of(done.settled))
+        return Sorted(
+            classify.read_answer(first_text(done.body)), done, None if done.instead_of else source_of(done.settled)
+        )
 
     def _asked(self, request: web.Request, visit: Visit, chat: ChatRequest) -> Asked:
         moment, client_id = self.moment(request), visit.client_id
@@ -416,6 +421,7 @@ class Gateway:
             class_reading=routed.sorted.reading.reading if routed else None,
             decision=routed.decision if routed else None,
             client_retry=retry,
+            elsewhere=chat_elsewhere(chat, bound.tokens, self._config),
             kept_bytes=kept_bytes,
             more_headers=headers,
         )
@@ -441,9 +447,3 @@ class Gateway:
         zone = self._state.client(asked.client_id).zone
         own = self._state.account("client", asked.client_id, spent.period, zone)
         return QuotaSpent(spent, own_settled=text(own.settled), own_held=text(own.held + own.orphaned))
-
-    def _forwarded(self, request: web.Request) -> dict[str, str]:
-        """The simulator's fault switches, where the configuration lets them through; nothing else a client sends."""
-        if not self._config.server.forward_simulate_headers:
-            return _NO_HEADERS
-        return {name: value for name, value in request.headers.items() if name.lower().startswith("x-simulate-")}

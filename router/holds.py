@@ -8,6 +8,7 @@ came before it, and is refused only then, or at once when no hold coming free co
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -30,8 +31,10 @@ class HoldLine:
         self._submit, self._wait_s, self._shared = submit, wait_s, shared
         self._lines: dict[str, deque[asyncio.Event]] = {}
 
-    async def reserve(self, hold: CallReserved, smaller: Smaller = lambda _: None) -> CallReserved:
-        """Make the hold durable, waiting for room if need be; gives the hold that was made.
+    async def reserve(
+        self, hold: CallReserved, smaller: Smaller = lambda _: None, *, at_most_s: float = math.inf
+    ) -> CallReserved:
+        """Make the hold durable, waiting for room if need be, `at_most_s` long; gives the hold that was made.
 
         The check and the hold are one step inside the ledger, so any number of callers at once cannot overdraw.
         Errors: BudgetSpent with the figures of the last try; WriteFailed.
@@ -43,9 +46,9 @@ class HoldLine:
             except BudgetSpent as spent:
                 if not _may_come_free(spent, hold, smaller) or self._wait_s <= 0:
                     raise
-                durable, made = await self._in_turn(client, hold, smaller)
+                durable, made = await self._in_turn(client, hold, smaller, min(self._wait_s, at_most_s))
         else:
-            durable, made = await self._in_turn(client, hold, smaller)
+            durable, made = await self._in_turn(client, hold, smaller, min(self._wait_s, at_most_s))
         await durable
         return made
 
@@ -74,11 +77,11 @@ class HoldLine:
         async with self._shared.room(hold):
             return self._submit(hold)
 
-    async def _in_turn(self, client: str, hold: CallReserved, smaller: Smaller) -> Taken:
+    async def _in_turn(self, client: str, hold: CallReserved, smaller: Smaller, wait_s: float) -> Taken:
         line = self._lines.setdefault(client, deque())
         turn = asyncio.Event()
         line.append(turn)
-        deadline = asyncio.get_running_loop().time() + self._wait_s
+        deadline = asyncio.get_running_loop().time() + wait_s
         if len(line) == 1:
             turn.set()  # nobody before us; room may have come free since the first try
         try:

@@ -15,12 +15,13 @@ from router.whatif import Routed
 def routed_month(events: Iterable[e.Event], client_id: str, period: str) -> list[Routed]:
     """Every drafted ticket of the month whose choice had a probability, oldest first.
 
-    Shapes: the first attempt decides; the cost is that of all settled attempts, as now known. A call without an end
-    or without a probability is left out, a replied but unrated one is in with quality None. A draft that was redone costs
+    Shapes: the first attempt decides; the cost is that of all settled attempts, as now known. A call without an end,
+    without a probability or answered by a fallback is left out, a replied but unrated one is in with quality None. A draft that was redone costs
     what both cost and is as good as the second.
     """
     decided: dict[str, e.CallReserved] = {}
     cost: dict[tuple[str, int], Decimal] = {}
+    strangers: set[str] = set()  # calls that another model than the chosen arm's answered
     quality: dict[str, float] = {}
     redone: dict[str, str] = {}  # call that redid a draft -> call of the draft
     for event in events:
@@ -33,6 +34,8 @@ def routed_month(events: Iterable[e.Event], client_id: str, period: str) -> list
             redone[event.superseded_by] = event.call_id
         elif isinstance(event, e.CallSettled | CallCorrected):
             cost[event.subject, event.attempt] = usd(event.cost_usd)
+            if event.subject in decided and event.request_model != decided[event.subject].request_model:
+                strangers.add(event.subject)
         elif isinstance(event, e.DraftEdited):
             found = quality_of(event)
             if found is not None:
@@ -50,5 +53,5 @@ def routed_month(events: Iterable[e.Event], client_id: str, period: str) -> list
             quality=quality.get(call),
         )
         for call, first in decided.items()
-        if call in total
+        if call in total and call not in strangers
     ]

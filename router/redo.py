@@ -20,7 +20,8 @@ from ledger.events import DraftSuspected, Event
 from ledger.money import text
 from ledger.projections import State, check
 from router import settlement
-from router.calls import Calls, Done
+from router.attempts import Done
+from router.calls import Calls
 from router.chat_reply import first_message
 from router.chat_request import ChatRequest, all_text
 from router.errors import HttpError
@@ -177,7 +178,9 @@ class SecondLook:
             made = await self._order_of(anew, chat, dict(order.more_headers))
         except HttpError:
             return None, Plan("kept", 1.0, f"{arm} has no price")
-        again = replace(made, arm=arm, ticket_class=order.ticket_class, class_reading=order.class_reading)
+        again = replace(
+            made, arm=arm, ticket_class=order.ticket_class, class_reading=order.class_reading, elsewhere=None
+        )
         hold = settlement.reserved(again, 1, event_id=again.call_id, hold_usd=again.hold_usd, provider_name="any")
         try:
             check(self._state, hold)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ledger.events import Outcome
 from router import settlement
-from router.config import Provider
-from router.errors import HttpError
+from router.errors import HttpError, Unreachable, UpstreamBroken, UpstreamError, UpstreamTimeout
+from router.event_stream import StreamScan
+from router.provider_config import Provider
+from router.upstream import NoAnswer
 
 RETRIED = frozenset((429, 503, 529))  # the provider says: later; nothing was processed
 
@@ -35,6 +38,30 @@ def wait_s(failed: CallFailed, number: int, provider: Provider, *, left_s: float
 def is_the_providers(failed: CallFailed) -> bool:
     """Whether a failure speaks of the provider's state: not of a request it refused, nor of our key."""
     return failed.error.status >= 500 and failed.error.code != "provider_key_refused"
+
+
+def error_of(lost: NoAnswer, provider: str) -> UpstreamError:
+    """What a client is told of an answer that did not come, or not whole."""
+    if lost.is_timeout:
+        return UpstreamTimeout(provider)
+    if lost.error_type == "connection_lost":
+        return Unreachable(provider, str(lost))
+    return UpstreamBroken(provider, str(lost))
+
+
+def stream_error(scan: StreamScan, lost: NoAnswer | None, provider: str) -> UpstreamError:
+    """What a client is told of a stream that is not whole."""
+    if lost is not None:
+        return error_of(lost, provider)
+    why = "it reported an error inside the stream" if scan.error is not None else "the stream ended before its end mark"
+    return UpstreamBroken(provider, why)
+
+
+def outcome_of(lost: NoAnswer) -> Outcome:
+    """How an attempt ended whose answer did not come, or not whole."""
+    if lost.is_timeout:
+        return "timeout"
+    return "upstream_truncated" if lost.error_type in ("reply_cut", "no_end") else "error"
 
 
 def asked_wait_s(headers: Mapping[str, str]) -> float | None:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -32,6 +32,19 @@ SECONDS_AT_MOST = 999_999.0
 PLACES = 6  # of shares and figures
 # An alias that answers under the name of a dated snapshot of itself: gpt-4o as gpt-4o-2024-08-06.
 _SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
+
+Body = Callable[[int], bytes]  # of a request, by the bound on a choice
+
+
+class Remade(NamedTuple):
+    """A request made anew for another model. Units: `tokens` bound a choice; `more_input_tokens` as of an Order."""
+
+    body_at: Body
+    tokens: int
+    more_input_tokens: int = 0
+
+
+Elsewhere = Callable[[Price], Remade]  # the other model's price, which names it
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -61,9 +74,11 @@ class Order(Struct, frozen=True, kw_only=True):
     class_reading: Reading | None = None
     decision: Decision | None = None
     arm: str | None = None  # of a call that no policy sent to it
+    reason: str | None = None  # the same
+    elsewhere: Elsewhere | None = None  # the same request for another model; None: nobody answers in this one's place
     client_retry: int | None = None
     kept_bytes: int = 0  # so much of a stream is collected whole; 0: nothing
-    body_at: Callable[[int], bytes] | None = None  # the body with another imposed bound on a choice; None: it stays
+    body_at: Body | None = None  # the body with another imposed bound on a choice; None: it stays
     least_output_tokens: int = 0  # of all choices: below it a reply would likely be cut
     more_headers: Mapping[str, str]
 
@@ -149,7 +164,7 @@ def reserved(order: Order, attempt: int, *, event_id: str, hold_usd: Decimal, pr
         extra_cost_usd=about(seen.extra_usd) if seen else None,
         budget_left_usd=about(seen.budget_left_usd) if seen and seen.is_capped else None,
         tickets_expected=round(seen.tickets_expected, 1) if seen else None,
-        reason=seen.reason if seen else None,
+        reason=seen.reason if seen else order.reason,
     )
 
 

@@ -23,9 +23,9 @@ from ledger.events import CallEvent, CallReserved
 from ledger.money import ZERO
 from ledger.projections import State
 from ledger.spending import Running, scopes
-from router.config import BadConfig
 from router.config import Budget as Settings
 from router.errors import Overloaded
+from router.provider_config import BadConfig
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

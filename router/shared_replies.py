@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from router.config import BadConfig
 from router.config import Cache as Settings
+from router.provider_config import BadConfig
 from router.reply_store import Place, Room
 
 if TYPE_CHECKING:

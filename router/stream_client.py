@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
@@ -27,6 +27,10 @@ class StreamClient:
     @property
     def is_gone(self) -> bool:
         return self._has_left or has_left(self._request)
+
+    def show(self, headers: Mapping[str, str]) -> None:
+        """More headers, before anything is sent."""
+        self.response.headers.update(headers)
 
     async def write(self, data: bytes) -> None:
         """Send bytes, waiting while the client is slow; upstream waits with it, so nothing piles up here."""

@@ -20,7 +20,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from router.chat_request import Endpoint
-from router.config import Provider
+from router.provider_config import Provider
 
 # Bytes of an SSE stream or a long reply that wait before the socket is paused; one read of it brings up to 256 KB more.
 # Four times as much made 200 streams before slow readers take 447 MB, and streams no faster.

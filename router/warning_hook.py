@@ -17,7 +17,8 @@ import structlog
 
 from ledger.events import BudgetWarned, DriftAlarmed
 from ledger.webhooks import signed_headers
-from router.config import BadConfig, Budget
+from router.config import Budget
+from router.provider_config import BadConfig
 
 TRIES = 5
 FIRST_WAIT_S = 1.0  # doubled from try to try

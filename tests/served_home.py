@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,9 @@ KEYS: dict[str, tuple[str, str | None, e.Role]] = {
     "boss": ("hp_boss", None, "admin"),
     "revoked": ("hp_revoked", "acme", "app"),
 }
+
+
+SECOND_KEY = "fallback-secret"
 
 
 def key_of(name: str) -> str:
@@ -180,7 +183,7 @@ async def served(
             texts=drafts_of(home, config),
             chance=lambda: 0.5,
             content=home.content,
-            environment={"HALFPENNY_WEBHOOK_SECRET": "whispered"},
+            environment={"HALFPENNY_WEBHOOK_SECRET": "whispered", "FALLBACK_API_KEY": SECOND_KEY},
             more=routes(home.path, ledger.state),
         )
         async with (
@@ -223,8 +226,8 @@ Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def scripted(path: Path, script: Script, *, settings: str = "", **more: Any) -> AsyncIterator[Served]:
-    """The gateway before a provider that reads a request and then does what the script says, and hangs up."""
+async def speaking(script: Script) -> AsyncIterator[str]:
+    """A provider that reads a request and then does what the script says, and hangs up; gives its URL."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -238,11 +241,18 @@ async def scripted(path: Path, script: Script, *, settings: str = "", **more: An
         finally:
             writer.close()
 
-    async with AsyncExitStack() as stack:
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
-        stack.callback(server.close)
-        port = server.sockets[0].getsockname()[1]
-        yield await stack.enter_async_context(served(path, f"http://127.0.0.1:{port}", settings=settings, **more))
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def scripted(path: Path, script: Script, *, settings: str = "", **more: Any) -> AsyncIterator[Served]:
+    """The gateway before a provider that does what the script says."""
+    async with speaking(script) as url, served(path, url, settings=settings, **more) as running:
+        yield running
 
 
 def completion(content: str = "Hello", *, model: str = MEDIUM, usage: object = None, **more: object) -> bytes:

@@ -13,7 +13,8 @@ from served_home import MEDIUM, completion, http, scripted, sse
 from ledger.events import CallReserved, CallSettled, CallVoided
 from router import capabilities as known
 from router.capabilities import BY_HOST, UNKNOWN, Capabilities, OutputBound, advice, capabilities
-from router.config import Provider, read
+from router.config import read
+from router.provider_config import Provider
 
 NEW, OLD = "max_completion_tokens", "max_tokens"
 USED = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from router.config import BadConfig, Config, default_text, load, read
+from router.config import Config, default_text, load, read
+from router.provider_config import BadConfig
 
 
 def test_an_empty_file_is_the_default() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ledger import events as e
-from router.config import BadConfig, read
+from router.config import read
+from router.provider_config import BadConfig
 from tests.served_home import FLASH, LARGE, MEDIUM, Served, completion, http, scripted
 from tests.test_router_standing import acme, at, opened
 

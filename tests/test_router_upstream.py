@@ -14,8 +14,8 @@ from served_home import Served, completion, http, scripted, served, simulated
 
 from ledger.events import CallRefused, CallReserved, CallSettled, CallVoided
 from router.breaker import Breakers
-from router.config import Provider
 from router.errors import UpstreamRefused
+from router.provider_config import Provider
 from router.retries import CallFailed, is_the_providers, wait_s
 from router.upstream import is_public
 

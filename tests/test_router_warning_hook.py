@@ -19,7 +19,8 @@ from served_home import simulated
 
 from ledger import admin
 from ledger.events import BudgetWarned
-from router.config import BadConfig, Budget
+from router.config import Budget
+from router.provider_config import BadConfig
 from router.warning_hook import TRIES, WarningHook
 
 AT = datetime(2026, 11, 26, 12, tzinfo=UTC)
