@@ -40,6 +40,7 @@ MEMORY_RATINGS = 2000.0
 CUSUM_SLACK = 0.25
 CUSUM_BAND = 24.0
 CUSUM_CLIP = 3.0  # one wild rating is not a change
+KNOWN_RATINGS = 10.0  # behind the level, before anything counts as a change from it
 # How far the level may have moved when the alarm goes off: anywhere within half the scale.
 SHIFT_SD = 0.5
 # Ratings kept for learning anew; a change that takes longer to notice is drift.
@@ -65,6 +66,7 @@ class ArmQuality:
     products: list[float] = field(default_factory=lambda: [0.0] * FEATURES)
     beta: list[float] = field(default_factory=lambda: list(PRIOR_MEAN))
     level_sd: float = PRIOR_SD[0]  # standard deviation of the prediction at average features
+    solved_weight: float = 0.0  # ratings behind `beta`
     squares: float = RESIDUAL_WEIGHT * RESIDUAL_SD**2
     squares_weight: float = RESIDUAL_WEIGHT
     up: float = 0.0
@@ -106,6 +108,8 @@ def rated(arm: ArmQuality, x: Features, quality: float) -> bool:
     arm.recent.append((*x, quality))
     if len(arm.recent) > 2 * RECENT_RATINGS:
         del arm.recent[:RECENT_RATINGS]
+    if arm.solved_weight < KNOWN_RATINGS:
+        return False  # a level that is a guess yet, until the next solve, is no past to have changed from
     return _watch(arm, min(max(error / sd, -CUSUM_CLIP), CUSUM_CLIP))
 
 
@@ -125,6 +129,7 @@ def solve(arm: ArmQuality) -> None:
         right[k] += precision * PRIOR_MEAN[k]
     factor = _cholesky(matrix)
     arm.beta = _solve(factor, right)
+    arm.solved_weight = arm.weight
     unit = _solve(factor, [1.0] + [0.0] * (FEATURES - 1))
     arm.level_sd = math.sqrt(max(unit[0], 0.0))
 

@@ -99,7 +99,7 @@ BUGS: tuple[Bug, ...] = (
     _bug("a file offered whose sync failed", "upkeep", "prepared = made  #", "prepared = command.prepare  #"),
     _bug("events go into a file no view lists", "upkeep", "        out = _published(home, manifest, tools, now=now)\n        prepared", "        out = ()\n        prepared"),
     _bug("a torn end forgiven anywhere", "tail", "            if may_be_torn and is_torn(rest):", "            if True:"),
-    _bug("the chain not followed", "tail", "    if body[-_LINKS:] == links and line", "    if line"),
+    _bug("the chain not followed", "tail", "    if line[-_SUMS:] == b'", "    links = line[-_SUMS:-18]\n    if line[-_SUMS:] == b'"),
     _bug("a manifest's own sum not looked at", "manifest", "    if tail != b'%b%b\"}\\n' % (_SUM, hashlib.sha256(body).hexdigest().encode()):", "    if False:"),
     _bug("a segment's SHA-256 not looked at", "segments", "    if found != segment.sha256:", "    if False:"),
 )  # fmt: skip

@@ -266,7 +266,7 @@ REFUSED: tuple[tuple[str, str, bytes | object, str | None, int, str, str], ...] 
     ("a ticket of spaces", "/v1/tickets", {"text": " \n\t "}, None, 400, "", "text"),
     ("a ticket as a number", "/v1/tickets", {"text": 7}, None, 400, "", "text"),
     ("an edit of nobody's draft", "/v1/tickets/T-0/edits", {"final_text": SECRET_WORDS, "disposition": "edited"}, None, 404, "", "T-0"),
-    ("a path that is none", "/v1/embeddings", {}, None, 404, "unknown_path", "/v1/chat/completions"),
+    ("a path that is none", "/v1/audio/speech", {}, None, 404, "unknown_path", "/v1/chat/completions"),
 )  # fmt: skip
 
 

@@ -93,3 +93,13 @@ def test_old_ratings_fade_and_memory_is_bounded():
     assert arm.ratings == 6000
     assert arm.weight == pytest.approx(2000 * (1 - math.exp(-3)), rel=0.01)
     assert len(arm.recent) <= 2 * gains.RECENT_RATINGS
+
+
+def test_ratings_before_the_level_was_ever_solved_are_no_change():
+    """A client's first hour, all good: the prior of 0.5 is a guess and no past to have risen from."""
+    arm = ArmQuality()
+
+    assert not any(gains.rated(arm, (1.0, 0.0, 0.0), 0.95) for _ in range(300))
+    gains.solve(arm)
+    assert not any(gains.rated(arm, (1.0, 0.0, 0.0), 0.95) for _ in range(300))
+    assert any(gains.rated(arm, (1.0, 0.0, 0.0), 0.2) for _ in range(300))
