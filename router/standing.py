@@ -92,6 +92,7 @@ class Standing:
     edited_minutes: float = 0.0  # discounted sums over timed edits: minutes, and quality they restored
     edited_quality: float = 0.0
     redone: dict[str, str] = field(default_factory=dict)  # call that redoes a draft -> call of the draft
+    instead: dict[str, bool] = field(default_factory=dict)  # attempts under way in which a fallback answers
     looks: Looks = field(default_factory=Looks)
     announced: Shares = field(default_factory=dict)
     announced_policy: str = ""

@@ -94,6 +94,8 @@ def _reserved(standings: Standings, event: e.CallReserved) -> None:
     is_current = _turn(standings, standing, event, event.period)
     if event.purpose == "generation" and event.attempt == 1 and event.subject not in standing.redone:
         standing.drafted[event.period] = standing.drafted.get(event.period, 0) + 1
+    if event.policy is None and event.reason is not None:
+        standing.instead[key] = True
     if not _is_draft(standings.terms, event) or event.arm not in state.prices or event.subject in standing.redone:
         aggregates.held(state, key, hold, is_current=is_current)
         return
@@ -138,7 +140,8 @@ def _settled(standings: Standings, event: e.CallSettled) -> None:
         _redone(standing, first, event, cost)
     elif event.outcome not in FINAL:
         standing.state.replied.pop(event.subject, None)
-    drift_folds.settled(standing, standings.terms, event)
+    if standing.instead.pop(_key(event), None) is None:  # what a fallback's provider does is no change of the arm's own
+        drift_folds.settled(standing, standings.terms, event)
     standing.last_s = max(standing.last_s, event.time.timestamp())
 
 
@@ -158,12 +161,14 @@ def _redone(standing: Standing, first: str, event: e.CallSettled, cost: float) -
 def _voided(standings: Standings, event: e.CallVoided) -> None:
     standing = _of(standings, event)
     if standing is not None:
+        standing.instead.pop(_key(event), None)
         aggregates.voided(standing.state, _key(event), event.subject)
 
 
 def _orphaned(standings: Standings, event: e.CallOrphaned) -> None:
     standing = _of(standings, event)
     if standing is not None:
+        standing.instead.pop(_key(event), None)
         standing.state.replied.pop(event.subject, None)
         aggregates.orphaned(standing.state, _key(event))
 

@@ -353,6 +353,52 @@ async def test_a_routed_ticket_stays_one_ticket_of_its_policy_and_goes_by_the_ot
 
 
 @pytest.mark.anyio
+async def test_how_another_provider_answers_is_no_drift_of_the_models_own(tmp_path: Path) -> None:
+    first = Scripted(failing(500), good(LARGE))
+    async with two(tmp_path, first, Scripted(good("Large-as-it-is-named-elsewhere"))) as running:
+        await running.chat()
+        drift, instead = running.standings.clients["acme"].drift, running.standings.clients["acme"].instead
+        assert (drift.served, drift.latency, instead) == ({}, {}, {})
+        await running.chat(model=LARGE)
+        assert list(drift.served) == [LARGE]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nobody_is_asked_for_a_client_that_has_left(tmp_path: Path, stream: bool) -> None:
+    has_come, has_left, second = asyncio.Event(), asyncio.Event(), Scripted(good())
+
+    async def fail_late(_: bytes, writer: asyncio.StreamWriter) -> None:
+        has_come.set()
+        await has_left.wait()
+        writer.write(failing(500))
+
+    async with two(tmp_path, fail_late, second) as running:
+        asking = asyncio.create_task(running.chat(stream=stream))
+        await has_come.wait()
+        asking.cancel()
+        await asyncio.sleep(0.2)  # for the gateway's side to hear of it
+        has_left.set()
+        await running.service.drain(5)
+
+        assert second.asked == []
+        assert attempts(running) == [(1, MEDIUM, "global_api")]
+
+
+@pytest.mark.anyio
+async def test_a_repeated_idempotency_key_gets_the_fallbacks_answer_again(tmp_path: Path) -> None:
+    first, second = Scripted(failing(500)), Scripted(good())
+    async with two(tmp_path, first, second) as running:
+        asked = {"model": MEDIUM, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 40}
+        key = {"Idempotency_Key": "one"}
+        _, _, once = await running.ask("POST", "/v1/chat/completions", asked, **key)
+        _, headers, again = await running.ask("POST", "/v1/chat/completions", asked, **key)
+
+        assert (once, headers["x-halfpenny-fallback"]) == (again, LARGE)
+        assert (len(first.asked), len(second.asked)) == (1, 1)
+
+
+@pytest.mark.anyio
 async def test_the_classifier_has_a_fallback_as_any_model(tmp_path: Path) -> None:
     first = Scripted(failing(500), good(MEDIUM))
     second = Scripted(good(LARGE, content="simple"))
