@@ -23,7 +23,8 @@ class Explanation:
     """A decision as recorded, the same decision folded anew, and what the call came to.
 
     Shapes: `again` is absent where no policy is in force for the call's arms any more; `look` where the draft was not
-    suspected, and `redo`, the call that wrote it again, where none was settled.
+    suspected, and `redo`, the call that wrote it again, where none was settled; `instead` is what another model answered in the place of
+    the chosen arm's.
     """
 
     recorded: CallReserved
@@ -33,6 +34,7 @@ class Explanation:
     settled: CallSettled | None
     look: DraftSuspected | None = None
     redo: CallSettled | None = None
+    instead: CallSettled | None = None
 
     def as_json(self) -> dict[str, object]:
         """Shapes: `offers` a list of {arm, quality, expected_usd}; figures that are not known are null."""
@@ -56,6 +58,8 @@ class Explanation:
             "tickets_expected": said.tickets_expected,
             "hold_usd": said.hold_usd,
             "cost_usd": self.settled.cost_usd if self.settled else None,
+            "answered_by": self.instead.request_model if self.instead else None,
+            "answered_cost_usd": self.instead.cost_usd if self.instead else None,
             "second_look": None
             if self.look is None
             else {
@@ -100,8 +104,8 @@ def explain(events: Iterable[Event], terms: Terms, call_id: str) -> Explanation:
         if event.subject == call_id:
             if found is None and isinstance(event, CallReserved) and event.policy is not None:
                 found = _decided_again(standings, event)
-            elif found is not None and found.settled is None and isinstance(event, CallSettled):
-                found = replace(found, settled=event)
+            elif found is not None and isinstance(event, CallSettled):
+                found = _ended(found, event)
             elif found is not None and isinstance(event, DraftSuspected):
                 found = replace(found, look=event)
             elif isinstance(event, TicketDeferred):
@@ -116,6 +120,12 @@ def explain(events: Iterable[Event], terms: Terms, call_id: str) -> Explanation:
     if found is None:
         raise NotFound("routed call", call_id, 'Name the call_id of a draft asked for with model "auto".')
     return found
+
+
+def _ended(found: Explanation, event: CallSettled) -> Explanation:
+    if event.request_model != found.recorded.request_model:
+        return replace(found, instead=event)
+    return found if found.settled is not None else replace(found, settled=event)
 
 
 def _decided_again(standings: Standings, event: CallReserved) -> Explanation:

@@ -13,6 +13,7 @@ from typing import Any
 
 import openai
 import pytest
+from aiohttp.test_utils import TestServer
 from served_home import (
     FLASH,
     LARGE,
@@ -22,6 +23,7 @@ from served_home import (
     Script,
     Served,
     completion,
+    configured,
     http,
     key_of,
     served,
@@ -30,11 +32,14 @@ from served_home import (
 )
 
 from ledger.events import CallRefused, CallReserved, CallSettled, CallVoided
-from router.config import read
+from router.config import read, terms_of
 from router.errors import UpstreamRefused
+from router.explain import explain
 from router.fallback import could_answer
 from router.logged import routed_month
 from router.provider_config import BadConfig
+from router.simulator import create_app
+from router.simulator_config import SimulatorConfig, parse_fault
 
 INSTEAD = f'fallback.models = {{ "{MEDIUM}" = "{LARGE}" }}\nbudget.wait_s = 0.0'
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -350,6 +355,14 @@ async def test_a_routed_ticket_stays_one_ticket_of_its_policy_and_goes_by_the_ot
     # Another model's reply is not kept for the next that asks for this one, and no log of the policy's own choices.
     assert (again_status, again["halfpenny"]["cached"]) == (200, False)
     assert routed_month(events, "acme", chosen.period) == []
+    told = explain(events, terms_of(configured("http://localhost", settings)), chosen.subject).as_json()
+    assert told == told | {
+        "arm": "standard",
+        "model": MEDIUM,
+        "cost_usd": None,
+        "answered_by": LARGE,
+        "answered_cost_usd": str(LARGE_COST),
+    }
 
 
 @pytest.mark.anyio
@@ -396,6 +409,37 @@ async def test_a_repeated_idempotency_key_gets_the_fallbacks_answer_again(tmp_pa
 
         assert (once, headers["x-halfpenny-fallback"]) == (again, LARGE)
         assert (len(first.asked), len(second.asked)) == (1, 1)
+
+
+@pytest.mark.anyio
+async def test_two_simulated_providers_bills_are_what_the_ledger_has_of_each(tmp_path: Path) -> None:
+    faults = tuple(map(parse_fault, ("500=0.3", "cut_stream=0.2", "malformed_json=0.2")))
+    rates = {"global_api": (Decimal("0.4"), 2), "fallback": (Decimal(2), 6)}  # USD a million tokens
+    logs = {name: tmp_path / f"{name}.jsonl" for name in rates}
+    async with (
+        TestServer(create_app(SimulatorConfig(log=logs["global_api"], faults=faults))) as first,
+        TestServer(create_app(SimulatorConfig(log=logs["fallback"]))) as second,
+    ):
+        one, other = (str(provider.make_url("")).rstrip("/") for provider in (first, second))
+        said = f'{INSTEAD}\nfallback.base_url = "{other}/v1"'
+        async with served(tmp_path, one, settings=said) as running:
+            asked = [{"messages": [{"role": "user", "content": f"Ticket {number}"}]} for number in range(40)]
+            whole = await asyncio.gather(*(running.chat(**ask) for ask in asked))
+            await asyncio.gather(*(running.stream(**ask) for ask in asked))
+            settled = {f"{event.subject}.{event.attempt}": event for event in running.events(CallSettled)}
+            assert running.ledger.state.holds == {}
+
+    assert [status for status, _, _ in whole] == [200] * 40
+    for name, (of_input, of_output) in rates.items():
+        billed = [json.loads(line) for line in logs[name].read_text().splitlines()]
+        own = {number: event for number, event in settled.items() if event.provider_name == name}
+        assert {line["request_id"] for line in billed} == set(own)
+        for line in billed:
+            cost = (line["prompt_tokens"] * of_input + line["completion_tokens"] * of_output) / 1_000_000
+            event = own[line["request_id"]]
+            assert Decimal(event.cost_usd) == cost or (event.usage_source, name) == ("estimated", "global_api")
+            assert Decimal(event.cost_usd) >= cost
+    assert {event.usage_source for event in settled.values() if event.provider_name == "fallback"} == {"reported"}
 
 
 @pytest.mark.anyio
