@@ -142,8 +142,9 @@ def _round(
     everything = [event for home in homes for event in read_all(home.home)]
     wrong += billed_without_hold(billed(path / "provider.jsonl"), everything)
     odd = [sentence for one in told for sentence in one.odd]
-    closed = sum(sentence.startswith("503") for sentence in odd)
-    wrong += [sentence for sentence in odd if not sentence.startswith("503")]
+    shut = [sentence for sentence in odd if sentence.startswith("503") or sentence.endswith("answered with 503")]
+    closed = len(shut)
+    wrong += [sentence for sentence in odd if sentence not in shut]
     calls, refused = sum(len(one.calls) for one in told), sum(one.refused for one in told)
     return Round(number, seed, trouble, calls, refused, closed, orphans, most, cap, wrong)
 
