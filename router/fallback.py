@@ -82,7 +82,6 @@ class Fallback:
             decision=None,
             arm=self._arms.get(model) if order.decision is not None else None,
             reason=words(order.model, error.code or "", model),
-            elsewhere=None,
         )
 
 

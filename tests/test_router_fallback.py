@@ -329,6 +329,7 @@ async def test_no_time_left_is_no_fallback(tmp_path: Path) -> None:
         status, _, _ = await running.chat()
 
         assert (status, second.asked) == (504, [])
+        assert attempts(running) == [(1, MEDIUM, "global_api")]
 
 
 @pytest.mark.anyio
@@ -468,6 +469,42 @@ async def test_the_imposed_bound_is_the_other_models_own_and_a_clients_stays(tmp
     bodies = [json.loads(request.partition(b"\r\n\r\n")[2]) for request in second.asked]
     assert [body.get("max_completion_tokens") or body["max_tokens"] for body in bodies] == [100, 700]
     assert [hold.max_output_tokens for hold in holds] == [100, 700]
+
+
+@pytest.mark.anyio
+async def test_a_picture_is_held_as_the_other_provider_counts_it(tmp_path: Path) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    second = Scripted(good())
+    async with two(tmp_path, Scripted(failing(500)), second, "fallback.picture_tokens = 1000") as running:
+        await running.chat(messages=[{"role": "user", "content": [picture, picture]}])
+        hold = running.events(CallReserved)[-1]
+
+    size = len(second.asked[0].partition(b"\r\n\r\n")[2])
+    # 40 out at 6.00 USD a million; a token in at 2.00 for each byte, and 1,000 for each of two pictures
+    assert Decimal(hold.hold_usd) == (240 + 2 * (size + 2000)) * Decimal("0.000001")
+
+
+@pytest.mark.anyio
+async def test_a_client_that_is_shut_out_at_the_other_provider_is_not_sent_there(tmp_path: Path) -> None:
+    second = Scripted(failing(500))
+    async with two(tmp_path, Scripted(failing(500)), second, "fallback.breaker_failures = 1") as running:
+        assert [(await running.chat())[0] for _ in range(3)] == [500] * 3
+        assert (await running.chat(key="other"))[0] == 500
+
+        assert len(second.asked) == 2  # acme's first and bolt's
+
+
+@pytest.mark.anyio
+async def test_a_redo_has_no_fallback_since_its_first_draft_is_there(tmp_path: Path) -> None:
+    refused = "I'm sorry, but I can't help with that."
+    first = Scripted(http(completion("simple", model=FLASH)), good(MEDIUM, content=refused), failing(500))
+    second = Scripted(good(FLASH))
+    settings = f'fallback.models = {{ "{LARGE}" = "{FLASH}" }}\npolicy.name = "label"\npolicy.second_look = true'
+    async with two(tmp_path, first, second, settings) as running:
+        _, _, answer = await running.chat(model="auto", metadata={"ticket_id": "T-2"})
+
+        assert (first.models, second.asked) == ([FLASH, MEDIUM, LARGE], [])
+        assert answer["choices"][0]["message"]["content"] == refused
 
 
 @pytest.mark.anyio

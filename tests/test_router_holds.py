@@ -138,6 +138,17 @@ async def test_a_wait_is_bounded_and_ends_with_the_figures_of_the_last_try() -> 
 
 
 @pytest.mark.anyio
+async def test_a_call_whose_deadline_comes_first_waits_no_longer_than_that() -> None:
+    purse = Purse("1")
+    line = HoldLine(purse.submit, wait_s=600.0)
+    await line.reserve(hold("a"))
+
+    async with asyncio.timeout(60):
+        with pytest.raises(BudgetSpent):
+            await line.reserve(hold("b"), at_most_s=0.05)
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(("cap", "settled"), [("2", "1.5"), ("0.5", "0")])
 async def test_a_call_that_no_hold_coming_free_could_help_is_refused_at_once(cap: str, settled: str) -> None:
     purse = Purse(cap, settled)
