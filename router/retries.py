@@ -1,4 +1,6 @@
-"""When an attempt that failed is made again: only where the provider surely did not process it, within the call's deadline."""
+"""When an attempt that failed is made again, within the call's deadline: where the provider surely did not process it, or
+where its connection was lost, and then that attempt stays charged at its hold.
+"""
 
 from __future__ import annotations
 
