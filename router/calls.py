@@ -25,7 +25,7 @@ from router.attempts import Attempt, Client, Done, Run
 from router.capabilities import advice
 from router.chat_reply import BadReply, read_reply
 from router.config import Config
-from router.errors import HttpError, ShutOut, UnpricedCall, Unreachable, UpstreamBroken, UpstreamRefused
+from router.errors import ClientLeft, HttpError, ShutOut, UnpricedCall, Unreachable, UpstreamBroken, UpstreamRefused
 from router.event_stream import BrokenStream, Collected, StreamScan
 from router.fallback import Fallback, Way
 from router.holds import HoldLine
@@ -144,6 +144,8 @@ class Calls:
                 if pause_s is None or run.is_started:
                     raise
                 await asyncio.sleep(pause_s)
+                if run.is_client_gone():
+                    raise
             else:
                 way.breakers.ended(order.client_id, is_failure=False, now=0.0)
                 return done
@@ -182,10 +184,11 @@ class Calls:
 
         loop = asyncio.get_running_loop()
         try:
-            made = await self._line.reserve(hold, smaller, at_most_s=max(0.0, run.until - loop.time()))
-        except (BudgetSpent, BudgetOutOfReach) as out:
+            at_most_s = max(0.0, run.until - loop.time())
+            made = await self._line.reserve(hold, smaller, at_most_s=at_most_s, is_gone=run.is_client_gone)
+        except (BudgetSpent, BudgetOutOfReach, ClientLeft) as out:
             if run.instead_of is None:
-                kind: Literal["budget", "overload"] = "budget" if isinstance(out, BudgetSpent) else "overload"
+                kind: Literal["budget", "overload"] = "overload" if isinstance(out, BudgetOutOfReach) else "budget"
                 await self._submit(settlement.refused(order, kind, out, event_id=self._new_id()))
             raise
         order, began = settlement.bounded(order, made.max_output_tokens), loop.time()
@@ -211,6 +214,10 @@ class Calls:
 
     async def _send(self, attempt: Attempt) -> Answer:
         order = attempt.order
+        if attempt.run.is_client_gone():
+            left = ClientLeft("before its call was made")
+            await self._void(attempt, "client_gone", str(left))
+            raise left
         try:
             return await attempt.way.upstream.send(
                 order.body,

@@ -14,6 +14,7 @@ HttpError
 ├── SlowBody            408  a body that does not come
 ├── TooLarge            413
 ├── QuotaSpent          429  the budget; a client must not try again
+├── ClientLeft          499  the client, before anything was sent upstream; it reads no answer
 ├── Overloaded          503  too many calls at once, or a drain
 └── UpstreamError
     ├── UpstreamRefused     the provider's own refusal, passed through
@@ -214,6 +215,13 @@ class Overloaded(HttpError):
             code="overloaded",
             headers={"Retry-After": str(retry_after_s)},
         )
+
+
+class ClientLeft(HttpError):
+    """The client hung up, so its call is not made; 499 is nginx's number for it. `when` is a clause of a sentence."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__(499, f"The client left {when}; nothing was sent to the provider.", code="client_gone")
 
 
 class UpstreamError(HttpError):
