@@ -44,11 +44,13 @@ class Limits:
 class _Group:
     """The events of one write, and who waits for it."""
 
-    __slots__ = ("end", "error", "event", "futures", "is_done", "parts")
+    __slots__ = ("end", "error", "event", "futures", "is_done", "is_due", "is_gathering", "parts")
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []  # of lines, two each
         self.end = Position(0, b"")
+        self.is_gathering = False  # a loop closes it once its turn is over
+        self.is_due = False  # closed: the writer may take it
         self.is_done = False
         self.error: str | None = None
         self.event: threading.Event | None = None
@@ -187,8 +189,8 @@ class Journal:
             if now >= self._moment_until or not group.parts:
                 self._moment, self._moment_until = moment_of(self._clock()), now + MOMENT_S
             chain.stamp(bodies, self._moment, group.parts)
-            if self._is_asleep:
-                self._ring()
+            if not group.is_gathering:
+                self._gather(group)
             return Pending(self, group, first, chain.sequence)
 
     def offer(self, number: int) -> None:
@@ -260,7 +262,7 @@ class Journal:
         """What is queued, as soon as something is; an empty group when the file's time is up; None at the end."""
         while True:
             with self._lock:
-                if self._group.parts:
+                if self._group.is_due or (self._is_closing and self._group.parts):
                     group, self._group = self._group, _Group()
                     group.end = self._chain.position
                     return group
@@ -277,8 +279,25 @@ class Journal:
                     else:
                         self._bell.acquire()  # it rang just now
 
+    def _gather(self, group: _Group) -> None:
+        """Have the group written: once the running loop's turn is over, so that all of the turn is one write; without a
+        loop now. The lock is held."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._ring()
+        else:
+            group.is_gathering = True
+            loop.call_soon(self._close, group)
+
+    def _close(self, group: _Group) -> None:
+        with self._lock:
+            if group is self._group:  # else it was written already
+                self._ring()
+
     def _ring(self) -> None:
-        """Wake the writer thread, if it sleeps; the lock is held."""
+        """Have what is queued written now: wake the writer thread, if it sleeps; the lock is held."""
+        self._group.is_due = bool(self._group.parts)
         if self._is_asleep:
             self._is_asleep = False
             self._bell.release()
@@ -347,6 +366,8 @@ class Journal:
                 return None
             if group.event is None:
                 group.event = threading.Event()
+            if group is self._group:
+                self._ring()  # a loop that is waited in does not end its turn
             return group.event
 
 
