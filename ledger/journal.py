@@ -1,8 +1,9 @@
 """The append side of the journal: many callers, one thread that writes, one sync for all who wait.
 
 `submit` stamps events and queues their lines under a lock, so that sequence order is submit order; the writer
-thread takes all that is queued, does one write and one fdatasync, and wakes the waiters. It runs hardly any
-Python, so that the callers' work and the disk's go on at once. Nothing is acknowledged before. After any error of
+thread takes all that is queued, does one write and one fdatasync, and wakes the waiters. What a loop submits is
+taken when its turn is over: woken for the first event, the thread would fight the loop for the interpreter and write
+one event at a time. It runs hardly any Python, so that the callers' work and the disk's go on at once. Nothing is acknowledged before. After any error of
 the disk every waiter fails, the journal takes nothing more and the process is to stop: a second fsync may
 succeed over lost pages.
 """

@@ -1,4 +1,4 @@
-"""The one awaited call on a model: aiohttp's own client, its exceptions turned into what they prove.
+"""The one awaited call on a model: aiohttp's connections, their exceptions turned into what they prove.
 
 `NeverSent` is proof that nothing was billed: no connection, no name, no handshake. `NoAnswer` is not: the request may
 have been read and answered into the void. Redirects are off, so the provider's key never travels to another
@@ -15,18 +15,18 @@ from contextlib import suppress
 from typing import get_args
 
 import aiohttp
-from aiohttp import ClientTimeout, hdrs
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.http import HttpProcessingError
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 from router.chat_request import Endpoint
-from router.provider_config import Provider
+from router.connections import Address, Connections, Exchange
+from router.provider_config import BadConfig, Provider
 
-# Bytes of an SSE stream or a long reply that wait before the socket is paused; one read of it brings up to 256 KB more.
-# Four times as much made 200 streams before slow readers take 447 MB, and streams no faster.
-READ_BUFFER_BYTES = 2**15
 LAST_CHUNK_S = 0.1
 HEADER_CHARACTERS = 256  # of a header that is passed on; a time or a count has some twenty
+_BROKE = (aiohttp.ClientError, OSError, HttpProcessingError)  # TimeoutError is an OSError
 _ANSWERED = ("x-ratelimit-", "openai-processing-ms", "retry-after")  # headers passed on to the client
 
 
@@ -53,12 +53,12 @@ class PrivateAddress(OSError):
 class Answer:
     """A provider's answer whose headers have come; its body is read at most once."""
 
-    __slots__ = ("_limit", "_response", "headers", "status")
+    __slots__ = ("_body", "_exchange", "_limit", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse, limit: int) -> None:
-        self._response, self._limit = response, limit
-        self.status: int = response.status
-        self.headers: CIMultiDictProxy[str] = response.headers
+    def __init__(self, exchange: Exchange, body: StreamReader, limit: int) -> None:
+        self._exchange, self._body, self._limit = exchange, body, limit
+        self.status: int = exchange.message.code
+        self.headers: CIMultiDictProxy[str] = exchange.message.headers
 
     async def read(self) -> bytes:
         """The whole decoded body.
@@ -67,32 +67,32 @@ class Answer:
         """
         parts, size = [], 0
         try:
-            async for part in self._response.content.iter_any():
+            while part := await self._body.readany():
                 size += len(part)
                 if size > self._limit:
                     raise NoAnswer("reply_too_large", f"the reply is larger than {self._limit} bytes")
                 parts.append(part)
-        except (aiohttp.ClientError, OSError) as broke:  # TimeoutError is an OSError
+        except _BROKE as broke:
             raise _no_answer(broke) from None
         finally:
-            self._response.release()
+            self._exchange.end()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def block(self) -> bytes:
         """The next decoded bytes of the body, empty at its end. Errors: NoAnswer as for `read`."""
         try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as broke:
+            return await self._body.readany()
+        except _BROKE as broke:
             raise _no_answer(broke) from None
 
     async def close(self) -> None:
         """Give the connection back, or close it when the body has not ended within a moment."""
-        if not self._response.content.at_eof():
+        if not self._body.at_eof():
             # The chunk that ends an HTTP body often comes a packet after the stream's own [DONE].
-            with suppress(aiohttp.ClientError, OSError):
+            with suppress(*_BROKE):
                 async with asyncio.timeout(LAST_CHUNK_S):
-                    await self._response.content.readany()
-        self._response.release()
+                    await self._body.readany()
+        self._exchange.end()
 
     def passed_on(self) -> dict[str, str]:
         """The headers a client should see, like retry-after and the rate limits; none that no header of ours may hold."""
@@ -111,48 +111,43 @@ class Upstream:
     """The provider's endpoints over one pool of connections. Open it with `async with`."""
 
     def __init__(self, provider: Provider, key: str | None) -> None:
+        """Errors: BadConfig for a key that no header can hold."""
         self._provider = provider
-        base = provider.base_url.rstrip("/")
-        self._urls = {path: URL(f"{base}/{path}", encoded=True) for path in get_args(Endpoint)}
-        self._headers = CIMultiDict(
-            {
-                hdrs.CONTENT_TYPE: "application/json",
-                hdrs.ACCEPT: "application/json, text/event-stream",
-                hdrs.ACCEPT_ENCODING: "identity",  # a compressed stream would arrive in lumps
-                hdrs.USER_AGENT: "halfpenny",
-            }
-        )
+        base = URL(provider.base_url.rstrip("/"), encoded=True)
+        lines = [
+            f"Host: {base.host_port_subcomponent}",
+            "Content-Type: application/json",
+            "Accept: application/json, text/event-stream",
+            "Accept-Encoding: identity",  # a compressed stream would arrive in lumps
+            "User-Agent: halfpenny",
+        ]
         if key:
-            self._headers[hdrs.AUTHORIZATION] = f"Bearer {key}"
-        self._timeout = ClientTimeout(
-            total=provider.total_timeout_s, sock_connect=provider.connect_timeout_s, sock_read=provider.read_timeout_s
-        )
-        self._session: aiohttp.ClientSession | None = None
+            if not (key.isascii() and key.isprintable()):
+                raise BadConfig(f"The key in {provider.key_env} holds a character no header can. Set it again.")
+            lines.append(f"Authorization: Bearer {key}")
+        rest = "\r\n".join(lines)
+        self._heads = {
+            path: f"POST {base.raw_path.rstrip('/')}/{path} HTTP/1.1\r\n{rest}\r\n" for path in get_args(Endpoint)
+        }
+        self._base = base
+        self._pool: Connections | None = None
 
     async def __aenter__(self) -> Upstream:
         """Errors: none; connections are made when they are needed."""
         provider = self._provider
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                socket_factory=None
-                if _names_address(URL(provider.base_url).host) or provider.private_addresses
-                else _public_socket,
-                limit=0,  # calls in flight are bounded at the gateway's door, with an answer that says so
-                keepalive_timeout=provider.keepalive_s,
-                ttl_dns_cache=60,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            read_bufsize=READ_BUFFER_BYTES,
-            skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
-            trust_env=False,
+        is_free = _names_address(self._base.host) or provider.private_addresses
+        self._pool = Connections(
+            self._base,
+            connect_timeout_s=provider.connect_timeout_s,
+            keepalive_s=provider.keepalive_s,
+            socket_factory=None if is_free else _public_socket,
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
 
     async def send(
         self,
@@ -169,31 +164,27 @@ class Upstream:
         `within_s` replaces the total deadline where less of it is left.
         Errors: NeverSent, NoAnswer.
         """
-        if self._session is None:
+        pool, provider = self._pool, self._provider
+        if pool is None:
             raise RuntimeError("Upstream is used outside its context")
-        headers = self._headers.copy()
-        headers["x-request-id"] = request_id
-        if more_headers:
-            headers.extend(more_headers)
+        within_s = provider.total_timeout_s if within_s is None else max(within_s, 0.001)
+        until = asyncio.get_running_loop().time() + within_s
         try:
-            response = await self._session.post(
-                self._urls[endpoint],
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=self._timeout if within_s is None else self._within(within_s),
-            )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as refused:
+            link = await pool.take(within_s)
+        except (aiohttp.ClientError, OSError) as refused:
             raise NeverSent(_connect_error(refused), _why(refused)) from None
-        except (aiohttp.ClientError, OSError) as broke:
+        more = "".join(f"{name}: {value}\r\n" for name, value in more_headers.items()) if more_headers else ""
+        head = f"{self._heads[endpoint]}x-request-id: {request_id}\r\n{more}Content-Length: {len(body)}\r\n\r\n"
+        exchange = Exchange(pool, link, until=until, read_s=provider.read_timeout_s)
+        try:
+            exchange.send(head.encode(errors="surrogateescape"), body)
+            return Answer(exchange, await exchange.answered(), provider.max_reply_bytes)
+        except _BROKE as broke:
+            exchange.end(is_broken=True)
             raise _no_answer(broke) from None
-        return Answer(response, self._provider.max_reply_bytes)
-
-    def _within(self, seconds: float) -> ClientTimeout:
-        provider = self._provider
-        # aiohttp takes 0 for no deadline at all
-        total = max(seconds, 0.001)
-        return ClientTimeout(total=total, sock_connect=provider.connect_timeout_s, sock_read=provider.read_timeout_s)
+        except BaseException:
+            exchange.end(is_broken=True)
+            raise
 
 
 def is_public(address: str) -> bool:
@@ -212,9 +203,7 @@ def _names_address(host: str | None) -> bool:
     return True
 
 
-def _public_socket(
-    address: tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]],
-) -> socket.socket:
+def _public_socket(address: Address) -> socket.socket:
     """A socket for an address that a name led to, looked at just before it is connected to: a name can change in between."""
     family, kind, protocol, _, at = address
     if not is_public(str(at[0])):
@@ -235,8 +224,8 @@ def _no_answer(broke: Exception) -> NoAnswer:
 _CONNECT_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "no_such_host"),
     (aiohttp.ClientSSLError, "tls_failed"),
-    (aiohttp.ConnectionTimeoutError, "connect_timeout"),
-    (aiohttp.ClientConnectorError, "connection_refused"),
+    (TimeoutError, "connect_timeout"),
+    (Exception, "connection_refused"),
 )
 
 
@@ -254,7 +243,7 @@ def _why(refused: Exception) -> str:
         return (
             f"the name {refused.host} leads to a private address, which provider.private_addresses = true would allow"
         )
-    if isinstance(refused, aiohttp.ConnectionTimeoutError):
+    if isinstance(refused, TimeoutError):
         return "the connection was not accepted in time"
     if isinstance(refused, aiohttp.ClientSSLError):
         return "the secure connection failed"

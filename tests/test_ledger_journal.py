@@ -224,6 +224,52 @@ def test_coroutines_wait_without_blocking_their_loop_and_share_syncs(home: Home,
     assert disk.syncs < 16 * 20 / 2
 
 
+def test_all_that_a_turn_of_a_loop_appends_is_one_write(home: Home, disk: WatchedDisk) -> None:
+    journal = begun(home, disk)
+
+    async def append(number: int) -> None:
+        await journal.submit([body(number)])
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(append(number) for number in range(200)))
+
+    asyncio.run(all_of_them())
+    journal.close()
+    assert (disk.writes, disk.syncs, len(lines(home))) == (1, 1, 200)
+
+
+def test_a_loop_that_blocks_until_durable_is_not_waited_for(home: Home, journal: Journal) -> None:
+    async def append() -> None:
+        journal.submit([body(1)])
+        journal.submit([body(2)]).wait()
+
+    asyncio.run(append())
+    assert len(lines(home)) == 2
+
+
+def test_what_a_thread_appends_in_a_loops_turn_is_written_with_it_at_once(home: Home, journal: Journal) -> None:
+    async def append() -> None:
+        mine = journal.submit([body(1)])
+        thread = threading.Thread(target=lambda: journal.submit([body(2)]).wait())
+        thread.start()
+        thread.join()  # this turn is not over
+        assert mine.is_durable
+
+    asyncio.run(append())
+    assert len(lines(home)) == 2
+
+
+def test_what_is_appended_last_in_a_loop_is_written_by_close(home: Home, disk: WatchedDisk) -> None:
+    journal = begun(home, disk)
+
+    async def append() -> None:
+        journal.submit([body(1)])
+
+    asyncio.run(append())
+    journal.close()
+    assert len(lines(home)) == 1
+
+
 def test_a_cancelled_waiter_disturbs_nobody(home: Home, disk: WatchedDisk) -> None:
     journal = begun(home, disk)
 
