@@ -36,6 +36,7 @@ from ledger.home import Home
 MONTHS = tuple(f"2025-{month:02}" for month in range(3, 13))
 CALLS_A_MONTH = 4_000_000  # ten million events
 TAIL = 20_000  # events: the most a journal file has before it is rotated
+BEFORE_TAIL = 10**9  # the sequence they follow
 PEERS = ("polars", "datafusion")
 ONE = "view, one event by its id out of all"
 NOT_INSTALLED = "not installed; make bench-peers"
@@ -92,7 +93,8 @@ def _rows(files: list[Path], own: list[Path], tail: Path) -> dict[str, Callable[
     connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
     views = {"whole": ([files], []), "own": ([own], []), "tailed": ([own], [tail])}
     for name, (segments, journals) in views.items():
-        connection.execute(catalog.events_view(segments, journals).replace("VIEW events", f"VIEW {name}", 1))
+        view = catalog.events_view(segments, journals, sealed=BEFORE_TAIL)
+        connection.execute(view.replace("VIEW events", f"VIEW {name}", 1))
     middle = files[len(files) // 2]
     ((event,),) = connection.execute(f"SELECT event_id FROM '{middle}' LIMIT 1 OFFSET 1000").fetchall()
 
@@ -147,10 +149,8 @@ def _tail(path: Path) -> Path:
     prev, moment = bytes(16), datetime(2025, 12, 31, tzinfo=UTC)
     body = codec.encode(msgspec.structs.replace(SETTLED, time=moment, reserved_at=moment, period=MONTHS[-1]))
     with path.open("wb") as file:
-        for sequence in range(TAIL):
-            line, prev = codec.stamped(
-                body, source=months.SOURCE, sequence=10**9 + sequence, recorded_at=moment, prev=prev
-            )
+        for sequence in range(BEFORE_TAIL + 1, BEFORE_TAIL + 1 + TAIL):
+            line, prev = codec.stamped(body, source=months.SOURCE, sequence=sequence, recorded_at=moment, prev=prev)
             file.write(line)
     return path
 

@@ -78,7 +78,8 @@ def publish(
             write_all(disk, handle, shipped)
         finally:
             disk.close(handle)
-        _execute(disk.local(temporary), (*_events(segments, lines), *_meta(manifest, damaged, now)))
+        shown = _events(segments, lines, sealed=manifest.end.sequence)
+        _execute(disk.local(temporary), (*shown, *_meta(manifest, damaged, now)))
     except duckdb.Error as refused:
         raise NotPublished(home, str(refused)) from None
     adopt(disk, temporary, home.catalog)
@@ -129,8 +130,8 @@ def _execute(path: Path, statements: Sequence[str]) -> None:
         connection.execute("DETACH target")  # which leaves everything in the one file
 
 
-def _events(segments: Sequence[Path], journals: Sequence[Path]) -> Iterator[str]:
-    yield events_view(alike(segments), journals)
+def _events(segments: Sequence[Path], journals: Sequence[Path], *, sealed: int) -> Iterator[str]:
+    yield events_view(alike(segments), journals, sealed=sealed)
     yield f"COMMENT ON VIEW events IS {rows.literal(comments.EVENTS_VIEW)}"
     yield from _column_comments(
         "events", {name: comments.COLUMNS[name] for name in _names() if name in comments.COLUMNS}
@@ -163,14 +164,15 @@ def alike(segments: Sequence[Path]) -> list[list[Path]]:
     return [list(group) for _, group in groupby(segments, lambda segment: columns[str(segment)])]
 
 
-def events_view(alike: Sequence[Sequence[Path]], journals: Sequence[Path]) -> str:
+def events_view(alike: Sequence[Sequence[Path]], journals: Sequence[Path], *, sealed: int = 0) -> str:
     """The text of the view `events`: sealed rows and the live tail, with the same columns.
 
-    Shapes: segments as `alike` gives them: a query then opens one of each group to be bound, and not every one.
+    Shapes: segments as `alike` gives them: a query then opens one of each group to be bound, and not every one; the
+    tail follows the sequence `sealed`.
     """
     parts = [rows.of_segments(segments, are_alike=True) for segments in alike]
     if journals:
-        parts.append(rows.of_lines(journals, is_live=True))
+        parts.append(rows.of_tail(journals, sealed))
     if not parts:
         parts.append(rows.of_nothing())
     union = "\nUNION ALL\n".join(parts)

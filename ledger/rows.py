@@ -46,6 +46,18 @@ def of_lines(files: Sequence[Path], *, is_live: bool) -> str:
     )
 
 
+def of_tail(files: Sequence[Path], sealed: int) -> str:
+    """A SELECT of the live tail: the lines that follow the sequence `sealed` without a gap, with the columns `NAMES`.
+
+    Files are read at different moments while the writer goes on, so a query may have seen the first line of one and not
+    the last of the one before. Whatever lies behind a gap was acknowledged after the query began: an answer without it is
+    the log up to an event.
+    """
+    # Direction and nulls are said, since a session may have set others as its default.
+    place = f'row_number() OVER (ORDER BY "sequence" ASC NULLS LAST) + {sealed:d}'
+    return f'SELECT *\nFROM ({of_lines(files, is_live=True)})\nQUALIFY "sequence" = {place}'
+
+
 def of_segments(files: Sequence[Path], *, are_alike: bool = False) -> str:
     """A SELECT of every row of these segments, with the columns `NAMES`, also where all of them are older than a column.
 

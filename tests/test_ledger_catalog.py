@@ -109,6 +109,59 @@ def test_a_line_that_is_not_finished_hides_nothing_else(tmp_path: Path, torn: by
     assert asked(home, "SELECT count(*), sum(cost_usd) FROM events") == [(3, Decimal("0.03"))]
 
 
+TAIL = "SELECT count(*), max(sequence) FROM events"
+
+
+def tail_of_two_files(path: Path) -> tuple[Home, Path, Path]:
+    """A home with events 1 to 3 sealed, 4 to 6 in one journal file and 7 and 8 in the next; both files."""
+    home = wrote(path, range(3), range(3, 6), range(6, 8), sealed=1)
+    first, second = [file for file in sorted(home.journal.iterdir()) if b'"sequence":' in file.read_bytes()][-2:]
+    return home, first, second
+
+
+def test_the_tail_ends_before_an_event_whose_file_was_read_too_early_to_have_it(tmp_path: Path) -> None:
+    home, first, _ = tail_of_two_files(tmp_path / "home")
+    whole = first.read_bytes()
+
+    for seen, expected in ((2, (5, 5)), (1, (4, 4)), (0, (3, 3)), (3, (8, 8))):
+        first.write_bytes(b"".join(whole.splitlines(keepends=True)[:seen]))
+        assert asked(home, TAIL) == [expected]
+
+
+def test_the_tail_ends_before_a_line_that_cannot_be_read(tmp_path: Path) -> None:
+    home, first, _ = tail_of_two_files(tmp_path / "home")
+    first.write_bytes(first.read_bytes().replace(b'"sequence":5,', b'"sequence" 5,'))
+
+    assert asked(home, TAIL) == [(4, 4)]
+
+
+@pytest.mark.parametrize(
+    "setting", ["default_order = 'DESC'", "default_null_order = 'nulls_first'", "preserve_insertion_order = false"]
+)
+def test_the_tail_is_whole_whatever_the_session_has_set(tmp_path: Path, setting: str) -> None:
+    home, _, second = tail_of_two_files(tmp_path / "home")
+    with second.open("ab") as file:
+        file.write(b'{"id":"without its place"}\n')
+
+    with attached(home) as connection:
+        connection.execute(f"SET {setting}")
+        assert connection.execute(TAIL).fetchall() == [(8, 8)]
+
+
+def test_an_older_view_shows_the_same_events_until_its_files_go_and_then_none(tmp_path: Path) -> None:
+    home, first, _ = tail_of_two_files(tmp_path / "home")
+    older = Path(shutil.copy(home.catalog, tmp_path / "older.duckdb"))
+    with opened(home.path) as writer:
+        write(writer, [settled(8)])
+        writer.seal()
+
+    with duckdb.connect(older, read_only=True) as connection:
+        assert connection.execute(TAIL).fetchall() == [(8, 8)]
+        first.unlink()
+        with pytest.raises(duckdb.IOException, match="No files found"):
+            connection.execute(TAIL)
+
+
 def test_a_home_without_events_has_every_view_and_no_row(tmp_path: Path) -> None:
     with opened(tmp_path / "home") as writer:
         home = writer.home
