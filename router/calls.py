@@ -319,7 +319,7 @@ class Calls:
         """Read the stream to its end, whoever is still listening. Returns when it began, and how it was lost."""
         loop, first_at = asyncio.get_running_loop(), None
         try:
-            while block := await answer.block():
+            while block := await answer.block(is_amid=scan.is_amid):
                 if first_at is None:
                     first_at = loop.time()
                 ready = scan.feed(block)

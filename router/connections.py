@@ -128,6 +128,11 @@ class Exchange:
                 self._payload = payload
                 return payload
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether the connection was given back: nothing more is to be read from it."""
+        return self._deadline is None
+
     def end(self, *, is_broken: bool = False) -> None:
         """Give the connection back, or close it when it is broken or not all of the answer was read."""
         if self._deadline is None:

@@ -48,7 +48,7 @@ _CHUNK = msgspec.json.Decoder(_Chunk)
 class StreamScan:
     """Reads one stream as it passes; feed it blocks in order.
 
-    Shapes: `usage` is the last usage object sent, as it came; `finish_reasons` in the order of arrival; `error` is the
+    Shapes: `is_amid` while an event has begun and the last block did not end one; `usage` is the last usage object sent, as it came; `finish_reasons` in the order of arrival; `error` is the
     provider's error object when it sent one inside the stream.
     """
 
@@ -67,7 +67,7 @@ class StreamScan:
         self.response_id: str | None = None
         self.usage: object = None
         self.error: object = None
-        self.is_done = False
+        self.is_done = self.is_amid = False
         self.chunks = 0
 
     @property
@@ -88,7 +88,14 @@ class StreamScan:
         Errors: BrokenStream for a chunk that is not JSON or an event without an end.
         """
         whole = self._whole_events(block)
-        if not whole or self.is_done:
+        if not whole:
+            self.is_amid = self._tail.lstrip()[:1] not in (
+                b"",
+                b":",
+            )  # a comment that keeps the connection may stay open
+            return b""
+        self.is_amid = False
+        if self.is_done:
             return b""
         ready = self._passing(whole)
         if not self.is_done:

@@ -33,6 +33,7 @@ class Provider(Section, frozen=True, kw_only=True):
     `served_names`: other names under which the provider answers for a priced model. `total_timeout_s` bounds a call with all
     its attempts. `breaker_failures` in a row shut a client out for `breaker_open_s`; 0 never does. `private_addresses`
     lets a name lead into private networks, which otherwise only a `base_url` with the address itself does.
+    `trickle_bytes` in `trickle_s` is the least of a whole reply, or of one event of a stream, once it has begun; 0 bytes: any.
     `asks_stream_usage`, `output_bound` and `takes_metadata`, when absent, are as `capabilities.py` has them for the host.
     """
 
@@ -46,6 +47,8 @@ class Provider(Section, frozen=True, kw_only=True):
     connect_timeout_s: Seconds = 10.0
     read_timeout_s: Seconds = 120.0
     total_timeout_s: Seconds = 600.0
+    trickle_s: Seconds = 30.0
+    trickle_bytes: Annotated[int, Meta(ge=0)] = 1024
     retries: Annotated[int, Meta(ge=0, le=10)] = 2
     retry_base_s: Seconds = 0.25
     retry_after_at_most_s: Seconds = 5.0

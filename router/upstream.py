@@ -53,41 +53,63 @@ class PrivateAddress(OSError):
 class Answer:
     """A provider's answer whose headers have come; its body is read at most once."""
 
-    __slots__ = ("_body", "_exchange", "_limit", "headers", "status")
+    __slots__ = ("_amid_bytes", "_amid_s", "_body", "_exchange", "_provider", "headers", "status")
 
-    def __init__(self, exchange: Exchange, body: StreamReader, limit: int) -> None:
-        self._exchange, self._body, self._limit = exchange, body, limit
+    def __init__(self, exchange: Exchange, body: StreamReader, provider: Provider) -> None:
+        self._exchange, self._body, self._provider = exchange, body, provider
+        self._amid_s, self._amid_bytes = 0.0, 0
         self.status: int = exchange.message.code
         self.headers: CIMultiDictProxy[str] = exchange.message.headers
 
     async def read(self) -> bytes:
         """The whole decoded body.
 
-        Errors: NoAnswer when it breaks off, is late, or is larger than the provider may send.
+        Errors: NoAnswer when it breaks off, is late or too slow, or is larger than the provider may send.
         """
-        parts, size = [], 0
+        parts, size, limit, is_amid = [], 0, self._provider.max_reply_bytes, False
         try:
-            while part := await self._body.readany():
+            while part := await self.block(is_amid=is_amid):
                 size += len(part)
-                if size > self._limit:
-                    raise NoAnswer("reply_too_large", f"the reply is larger than {self._limit} bytes")
+                if size > limit:
+                    raise NoAnswer("reply_too_large", f"the reply is larger than {limit} bytes")
                 parts.append(part)
-        except _BROKE as broke:
-            raise _no_answer(broke) from None
+                is_amid = is_amid or not part.isspace()  # blank lines keep a connection while a call waits its turn
         finally:
             self._exchange.end()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def block(self) -> bytes:
-        """The next decoded bytes of the body, empty at its end. Errors: NoAnswer as for `read`."""
+    async def block(self, *, is_amid: bool = False) -> bytes:
+        """The next decoded bytes of the body, empty at its end. Errors: NoAnswer as for `read`.
+
+        `is_amid`: they go on with something that has begun, and what has begun may not trickle.
+        """
+        if not is_amid or self._body.at_eof():
+            self._amid_s, self._amid_bytes = 0.0, 0
+            try:
+                return await self._body.readany()
+            except _BROKE as broke:
+                raise _no_answer(broke) from None
+        return await self._block_amid()
+
+    async def _block_amid(self) -> bytes:
+        """The same, timed. Only the provider's time counts: while a slow client is waited for, nobody reads."""
+        provider, clock = self._provider, asyncio.get_running_loop().time
+        if self._amid_s >= provider.trickle_s:
+            if self._amid_bytes < provider.trickle_bytes:
+                raise NoAnswer("too_slow", "the reply trickles", is_timeout=True)
+            self._amid_s, self._amid_bytes = 0.0, 0
+        before = clock()
         try:
-            return await self._body.readany()
+            block = await self._body.readany()
         except _BROKE as broke:
             raise _no_answer(broke) from None
+        self._amid_s += clock() - before
+        self._amid_bytes += len(block)
+        return block
 
     async def close(self) -> None:
         """Give the connection back, or close it when the body has not ended within a moment."""
-        if not self._body.at_eof():
+        if not (self._exchange.is_ended or self._body.at_eof()):
             # The chunk that ends an HTTP body often comes a packet after the stream's own [DONE].
             with suppress(*_BROKE):
                 async with asyncio.timeout(LAST_CHUNK_S):
@@ -178,7 +200,7 @@ class Upstream:
         exchange = Exchange(pool, link, until=until, read_s=provider.read_timeout_s)
         try:
             exchange.send(head.encode(errors="surrogateescape"), body)
-            return Answer(exchange, await exchange.answered(), provider.max_reply_bytes)
+            return Answer(exchange, await exchange.answered(), provider)
         except _BROKE as broke:
             exchange.end(is_broken=True)
             raise _no_answer(broke) from None

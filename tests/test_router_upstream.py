@@ -50,6 +50,22 @@ def test_an_address_is_public_or_not(address: str, expected: bool) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_stream_given_up_whose_connection_stays_open_is_a_502_and_no_mistake_of_ours(tmp_path: Path) -> None:
+    """Closing its answer a second time read from a connection that was closed by the first."""
+    ended = asyncio.Event()
+
+    async def nonsense(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {nonsense\n\n")
+        await asyncio.wait_for(ended.wait(), 10)
+
+    async with scripted(tmp_path, nonsense) as running:
+        status, body = await running.stream()
+        ended.set()
+
+        assert (status, b"upstream_broken" in body) == (502, True)
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "10.0.0.7"])
 async def test_a_name_that_leads_to_a_private_address_is_not_connected_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
