@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from itertools import islice
+from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from router import costs, forecast, gains, pace
 from router.costs import ArmCost, ArmPrice
@@ -104,8 +108,7 @@ class TicketView:
     holds_usd: Mapping[str, float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenCall:
+class OpenCall(Struct, frozen=True):
     """A call in flight: what is held and expected of it, and the price it began at.
 
     Shapes: no `price`: a call beside the drafts, of which nothing is learned but its cost; `period` 0: of a month that
@@ -244,8 +247,18 @@ def reserved(state: State, ticket: TicketView, arm: str, key: str | None = None,
     _hold(state, key or ticket.ticket_id, call)
     x = gains.features(ticket.score, ticket.ticket_class, ticket.prompt_tokens)
     state.replied[ticket.ticket_id] = (arm, x)
-    if len(state.replied) > REMEMBERED_TICKETS:
-        del state.replied[next(iter(state.replied))]
+    forget_oldest(state.replied)
+
+
+def forget_oldest(kept: dict[str, Any]) -> None:
+    """Let go of what was kept before the newest REMEMBERED_TICKETS, when it is a hundredth more.
+
+    Shapes: some hundreds at once, since whoever looks for the first of a dictionary passes over all that were deleted before it.
+    """
+    spare = len(kept) - REMEMBERED_TICKETS
+    if spare > REMEMBERED_TICKETS // 100:
+        for key in list(islice(kept, spare)):
+            del kept[key]
 
 
 def held(state: State, key: str, hold_usd: float, *, is_current: bool = True) -> None:
@@ -266,9 +279,9 @@ def settled(state: State, key: str, cost_usd: float, output_tokens: int | None, 
     elif output_tokens is not None:
         costs.settled(state.costs[call.arm], call.prompt_tokens, output_tokens, cost_usd, call.price)
     _release(state, call, cost_usd)
-    moment = at.timestamp()
     if not state.period or call.price is None:
         return
+    moment = at.timestamp()
     if moment - state.refreshed_s >= REFRESH_S:
         refresh(state, at)
     else:

@@ -106,8 +106,11 @@ class Side:
 
     def take(self, evidence: float, value: float) -> None:
         """Add one fact's log likelihood ratio; at zero nothing speaks for a change."""
-        self.sum = max(self.sum + evidence, 0.0)
-        self.count, self.total = (self.count + 1, self.total + value) if self.sum else (0, 0.0)
+        found = self.sum + evidence
+        if found > 0.0:
+            self.sum, self.count, self.total = found, self.count + 1, self.total + value
+        elif self.count:
+            self.sum, self.count, self.total = 0.0, 0, 0.0
 
 
 def _before(total: float, weight: float, side: Side) -> float:
@@ -148,12 +151,13 @@ class LatencyWatch:
         if self.count >= LATENCY_LEAST:
             sd = self.sd
             apart = min(max(value - self.total / self.weight, -LATENCY_CLIP * sd), LATENCY_CLIP * sd)
-            unit = LATENCY_SHIFT / (sd * sd)
-            self.slower.take(unit * (apart - LATENCY_SHIFT / 2.0), value)
-            self.faster.take(unit * (-apart - LATENCY_SHIFT / 2.0), value)
-            for side, is_told in ((self.slower, True), (self.faster, False)):
-                if side.sum >= LATENCY_BAND:
-                    return self._anew(side, is_told=is_told)
+            unit, slower, faster = LATENCY_SHIFT / (sd * sd), self.slower, self.faster
+            slower.take(unit * (apart - LATENCY_SHIFT / 2.0), value)
+            faster.take(unit * (-apart - LATENCY_SHIFT / 2.0), value)
+            if slower.sum >= LATENCY_BAND:
+                return self._anew(slower, is_told=True)
+            if faster.sum >= LATENCY_BAND:
+                return self._anew(faster, is_told=False)
         self._add(value)
         return None
 
@@ -246,19 +250,23 @@ def answered_as(drift: Drift, event: e.CallSettled) -> str | None:
         return None
     number = drift.calls[model] = drift.calls.get(model, 0) + 1
     names = drift.served.setdefault(model, {})
+    if name in names and number - names[name] <= SERVED_MEMORY:
+        names[name] = number
+        return None
     latest = max(names, key=lambda known: names[known]) if names else None
-    is_known = name in names and number - names[name] <= SERVED_MEMORY
     names[name] = number
     if len(names) > KEPT:
         del names[min(names, key=lambda known: names[known])]
-    if is_known or (latest is None and not (event.usage_anomaly or "").startswith("served_")):
+    if latest is None and not (event.usage_anomaly or "").startswith("served_"):
         return None
     return latest or model
 
 
 def timed(drift: Drift, event: e.CallSettled) -> Change | None:
     """A call that went well took so long; the change, when calls of its model and purpose now take twice what they did."""
-    watch = drift.latency.setdefault(f"{event.purpose} {event.request_model}", LatencyWatch())
+    kind = f"{event.purpose} {event.request_model}"
+    if (watch := drift.latency.get(kind)) is None:
+        watch = drift.latency[kind] = LatencyWatch()
     return watch.take(event.duration_s)
 
 

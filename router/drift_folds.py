@@ -17,8 +17,11 @@ from router.standing import Standing, Terms
 def settled(standing: Standing, terms: Terms, event: e.CallSettled) -> None:
     """A call ended: under which name, and after how long."""
     watched = standing.drift
-    arm = next((name for name, model in terms.arms if model == event.request_model), None)
     was = drift.answered_as(watched, event)
+    change = drift.timed(watched, event) if event.outcome == "ok" else None
+    if was is None and change is None:
+        return
+    arm = next((name for name, model in terms.arms if model == event.request_model), None)
     if was is not None:
         instead = "it was asked for" if was == event.request_model else f"it answered as {was} before"
         reason = f"{event.request_model} answers as {event.response_model}; {instead}"
@@ -37,7 +40,6 @@ def settled(standing: Standing, terms: Terms, event: e.CallSettled) -> None:
         )
         if arm is not None:
             aggregates.doubted(standing.state, arm, event.time)
-    change = drift.timed(watched, event) if event.outcome == "ok" else None
     if change is not None:
         took, before = f"{change.after:.2g} s", f"{change.before:.2g} s"
         watched.raise_(

@@ -127,20 +127,21 @@ def _settled(standings: Standings, event: e.CallSettled) -> None:
     standing = _of(standings, event)
     if standing is None:
         return
-    cost = float(event.cost_usd)
-    output = event.usage_output_tokens if event.usage_source == "reported" and event.outcome in FINAL else None
+    cost, key, is_final = float(event.cost_usd), _key(event), event.outcome in FINAL
+    output = event.usage_output_tokens if is_final and event.usage_source == "reported" else None
     standing.spent[event.period] = standing.spent.get(event.period, 0.0) + cost
-    aggregates.settled(standing.state, _key(event), cost, output, event.time)
+    aggregates.settled(standing.state, key, cost, output, event.time)
     if output is not None and event.purpose != "classification":  # whose bound is always its own
         kind = kind_of(event.request_model, event.purpose, event.ticket_class)
-        is_cut = "length" in (event.response_finish_reasons or ())
-        standing.written.setdefault(kind, Written()).take(output, is_cut=is_cut)
+        if (written := standing.written.get(kind)) is None:
+            written = standing.written[kind] = Written()
+        written.take(output, is_cut="length" in (event.response_finish_reasons or ()))
     first = standing.redone.get(event.subject)
     if first is not None:
         _redone(standing, first, event, cost)
-    elif event.outcome not in FINAL:
+    elif not is_final:
         standing.state.replied.pop(event.subject, None)
-    if standing.instead.pop(_key(event), None) is None:  # what a fallback's provider does is no change of the arm's own
+    if standing.instead.pop(key, None) is None:  # what a fallback's provider does is no change of the arm's own
         drift_folds.settled(standing, standings.terms, event)
     standing.last_s = max(standing.last_s, event.time.timestamp())
 
@@ -266,10 +267,8 @@ def _suspected(standings: Standings, event: e.DraftSuspected) -> None:
     elif event.superseded_by is not None:
         standing.looks.redone += 1
         standing.redone[event.superseded_by] = event.call_id
-    if len(standing.redone) > aggregates.REMEMBERED_TICKETS:
-        del standing.redone[next(iter(standing.redone))]
-    if len(standing.looks.open) > aggregates.REMEMBERED_TICKETS:
-        del standing.looks.open[next(iter(standing.looks.open))]
+    aggregates.forget_oldest(standing.redone)
+    aggregates.forget_oldest(standing.looks.open)
 
 
 def _shifted(standings: Standings, event: e.SplitShifted) -> None:

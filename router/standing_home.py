@@ -60,7 +60,7 @@ class Follower:
         """Refuse a policy that could not be in force, and an alarm the log does not raise. Errors: InvalidInput, Conflict."""
         if isinstance(event, PolicySet):
             check_policy(self.standings.terms, event)
-        if isinstance(event, DriftAlarmed):
+        elif isinstance(event, DriftAlarmed):
             check_alarm(self.standings, event)
 
     def apply(self, event: Event) -> None:
