@@ -49,7 +49,7 @@ for name, group in (
 ):
     app.add_typer(group, name=name, rich_help_panel=PANEL)
 
-REQUEST_EVENTS = 2000  # about half of the largest request that is taken
+REQUEST_EVENTS = 1000  # well below the largest request that is taken
 ROLES = ("app", "agent", "client", "admin")
 ValidFrom = Annotated[str | None, typer.Option("--valid-from", metavar="DATE", help="Default: now.")]
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from ledger import codec
 from ledger.codec import BadLine
 from ledger.events import STAMPS, Event
+from router.bodies import body_of
 from router.doors import Visit, answer
 from router.errors import BadRequest, HttpError
 
@@ -34,7 +35,7 @@ class Admin:
 
     async def append(self, request: web.Request, _: Visit) -> web.StreamResponse:
         """POST /v1/admin/events: a list of event objects without stamps; id and time are filled in where absent."""
-        events = self._read(await request.read())
+        events = self._read(await body_of(request))
         await self._submit(*events)
         return answer(msgspec.json.encode({"object": "list", "data": [{"id": event.id} for event in events]}))
 

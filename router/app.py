@@ -281,6 +281,7 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
     runner = web.AppRunner(
         app,
         access_log=None,
+        auto_decompress=False,  # bodies.py undoes what is read, and no more of it than may be
         handle_signals=False,
         keepalive_timeout=KEEPALIVE_S,
         shutdown_timeout=CANCELLED_S,

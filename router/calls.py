@@ -113,22 +113,25 @@ class Calls:
             return await self._tried(order, self._first, run)
         except CallFailed as failed:
             first, now = failed.error, asyncio.get_running_loop().time()
-        other = None
-        if now < run.until and not run.is_started and not run.is_client_gone():
-            other = self._fallback.instead(order, first, now)
-        if other is None:
-            raise first
-        way = self._fallback.way
-        run.instead_of, run.until = order.model, min(run.until, now + way.provider.total_timeout_s)
-        if run.client is not None:
-            run.client.show({fallback.HEADER: other.model})
         try:
-            return await self._tried(other, way, run)
-        except (CallFailed, BudgetSpent, HttpError) as second:
-            if run.is_started and isinstance(second, CallFailed):
-                raise second.error from None
-            _log.warning("not_fallen_back", call_id=order.call_id, why=str(second))
-        raise first
+            other = None
+            if now < run.until and not run.is_started and not run.is_client_gone():
+                other = self._fallback.instead(order, first, now)
+            if other is None:
+                raise first
+            way = self._fallback.way
+            run.instead_of, run.until = order.model, min(run.until, now + way.provider.total_timeout_s)
+            if run.client is not None:
+                run.client.show({fallback.HEADER: other.model})
+            try:
+                return await self._tried(other, way, run)
+            except (CallFailed, BudgetSpent, HttpError) as second:
+                if run.is_started and isinstance(second, CallFailed):
+                    raise second.error from None
+                _log.warning("not_fallen_back", call_id=order.call_id, why=str(second))
+            raise first
+        finally:
+            del first  # it and this frame would hold each other, and the request's body, until the collector looks
 
     async def _tried(self, order: Order, way: Way, run: Run) -> Done:
         """Make the call on one way, again where that is safe. Errors: CallFailed, BudgetSpent, HttpError."""

@@ -25,18 +25,12 @@ from ledger.projections import State
 from router import answers, classify, deferral, settlement
 from router.aggregates import PolicyMisconfigured, TicketView
 from router.answers import Made, Routed, Sorted
+from router.bodies import body_of
 from router.bounding import Bounding
 from router.cache import Cache, Hit
 from router.calls import Calls
 from router.chat_reply import first_text, spliced
-from router.chat_request import (
-    AUTO,
-    ChatRequest,
-    last_user_text,
-    ticket_fields,
-    ticket_request,
-    upstream_body,
-)
+from router.chat_request import AUTO, ChatRequest, last_user_text, ticket_fields, ticket_request, upstream_body
 from router.config import Config
 from router.doors import JSON, Visit, retry_count, simulate_headers
 from router.errors import BadRequest, HttpError, Overloaded, QuotaSpent, UnpricedCall, UpstreamError, of_unpriced
@@ -111,7 +105,7 @@ class Gateway:
 
     async def create_completion(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """POST /v1/chat/completions, /v1/embeddings and /v1/responses: OpenAI's contract, streamed and not."""
-        body = await request.read()
+        body = await body_of(request)
         chat = REQUEST_AT[request.path](body)
         ticket = last_user_text(chat.fields) if chat.model == AUTO and chat.endpoint == "chat/completions" else None
         return await self._once.answer(
@@ -120,7 +114,7 @@ class Gateway:
 
     async def create_ticket(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """POST /v1/tickets: sort a ticket and draft its reply. The answer is a chat completion with ticket_id and draft."""
-        body = await request.read()
+        body = await body_of(request)
         fields, ticket, given = ticket_fields(body)
         ticket_id = given or f"ticket-{visit.request_id}"
         chat = ticket_request(fields, ticket, ticket_id, system_prompt=self._config.tickets.system_prompt)
