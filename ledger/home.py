@@ -6,7 +6,6 @@ mistyped --home is an error and never a new, empty ledger.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -186,7 +185,7 @@ def _sync(directory: Path) -> None:
 def key_hash(pepper: bytes, key: str) -> str:
     """What is kept of a bearer key: HMAC-SHA-256 in hex. Keys are random, so no slow hash is needed."""
     raw = key.encode(errors="surrogatepass")  # a header with bytes that are no text is a wrong key, not a crash
-    return hmac.new(pepper, raw, hashlib.sha256).hexdigest()
+    return hmac.digest(pepper, raw, "sha256").hex()
 
 
 def new_key() -> tuple[str, str]:

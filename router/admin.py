@@ -12,7 +12,6 @@ from aiohttp import web
 from ledger import codec
 from ledger.codec import BadLine
 from ledger.events import STAMPS, Event
-from router.bodies import body_of
 from router.doors import Visit, answer
 from router.errors import BadRequest, HttpError
 
@@ -33,9 +32,9 @@ class Admin:
     ) -> None:
         self._submit, self._seal, self._now, self._new_id = submit, seal, now, new_id
 
-    async def append(self, request: web.Request, _: Visit) -> web.StreamResponse:
+    async def append(self, _: web.Request, visit: Visit) -> web.StreamResponse:
         """POST /v1/admin/events: a list of event objects without stamps; id and time are filled in where absent."""
-        events = self._read(await body_of(request))
+        events = self._read(visit.body)
         await self._submit(*events)
         return answer(msgspec.json.encode({"object": "list", "data": [{"id": event.id} for event in events]}))
 

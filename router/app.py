@@ -38,6 +38,7 @@ from router.keys import KeyRing
 from router.logs import tell
 from router.metrics import Counts, Metrics, Now
 from router.reply_store import SqliteStore
+from router.server import Runner
 from router.shared_budget import shared_budget
 from router.shared_replies import shared_store
 from router.standing import Standings
@@ -96,13 +97,11 @@ class Service:
     async def drain(self, deadline_s: float) -> int:
         """Take no more calls and wait for those in flight; the rest is cancelled and settles. Returns how many that was."""
         self.gateway.is_draining = True
+        await self.gateway.in_flight.emptied(deadline_s)
         waiting = set(self.gateway.in_flight)
-        if waiting:
-            _, waiting = await asyncio.wait(waiting, timeout=deadline_s)
         for task in waiting:
             task.cancel()
-        if waiting:
-            await asyncio.wait(waiting, timeout=CANCELLED_S)
+        await self.gateway.in_flight.emptied(CANCELLED_S)
         return len(waiting)
 
 
@@ -278,7 +277,7 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
 
     Errors: CannotListen.
     """
-    runner = web.AppRunner(
+    runner = Runner(
         app,
         access_log=None,
         auto_decompress=False,  # bodies.py undoes what is read, and no more of it than may be

@@ -49,7 +49,7 @@ class Done(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct):
-    """A call under way over all its attempts. Units: `until` seconds of the loop's clock, known from the first attempt on."""
+    """A call under way over all its attempts. Units: `until` seconds of the monotonic clock, known from the first attempt on."""
 
     client: Client | None
     is_client_gone: Callable[[], bool]
@@ -77,7 +77,7 @@ class Run(Struct):
 
 
 class Attempt(Struct):
-    """One attempt under way. Units: `began` seconds of the loop's clock."""
+    """One attempt under way. Units: `began` seconds of the monotonic clock."""
 
     order: Order
     hold: CallReserved

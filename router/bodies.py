@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 import zlib
 
-from aiohttp import hdrs, web
-
 from router.errors import BadRequest, TooLarge
 
 PIECES_AT_MOST = 400_000  # some 40 MB once decoded; OpenAI takes 300,000 tokens for one request of embeddings
@@ -21,12 +19,10 @@ _MARKS = (b'"', b",", b":", b"[", b"{")
 _PIECE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[,:\[{]', re.DOTALL)
 
 
-async def body_of(request: web.Request) -> bytes:
-    """The body without its encoding, gzip or deflate. Errors: BadRequest, TooLarge; aiohttp's for one that does not come whole."""
-    body = await request.read()
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+def plain(body: bytes, encoding: str | None, at_most: int) -> bytes:
+    """A body without its Content-Encoding, gzip or deflate. Errors: BadRequest, TooLarge."""
     if encoding is not None:
-        body = _undone(body, encoding.strip().lower(), request.client_max_size)
+        body = _undone(body, encoding.strip().lower(), at_most)
     if len(body) > PIECES_AT_MOST:
         _check_pieces(body)
     return body

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class _Failing(Struct):
-    """A client whose last attempt failed. Units: seconds of the loop's clock; `open_until` 0 while it is not shut out."""
+    """A client whose last attempt failed. Units: seconds of the monotonic clock; `open_until` 0 while it is not shut out."""
 
     failures: int = 0
     open_until: float = 0.0

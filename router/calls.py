@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from time import monotonic
 from typing import Literal
 
 import structlog
@@ -84,18 +85,14 @@ class Calls:
         """Clients whose calls are not sent for the moment, since their last ones all failed."""
         return tuple(sorted({*self._first.breakers.open, *self._fallback.way.breakers.open}))
 
-    async def complete(self, order: Order, is_client_gone: Callable[[], bool]) -> Done:
+    def complete(self, order: Order, is_client_gone: Callable[[], bool]) -> Awaitable[Done]:
         """Make an unstreamed call.
 
-        Errors: BudgetSpent when no hold could be had; UpstreamError as the client should see it; UnpricedCall.
+        Errors, when it is awaited: BudgetSpent when no hold could be had; UpstreamError as the client should see it; UnpricedCall.
         """
+        return self._make(order, Run(None, is_client_gone, self._receive_whole))
 
-        async def receive(attempt: Attempt, answer: Answer) -> Done:
-            return await self._receive_whole(attempt, answer, is_client_gone)
-
-        return await self._make(order, Run(None, is_client_gone, receive))
-
-    async def stream(self, order: Order, client: Client, closing: Closing) -> Done:
+    def stream(self, order: Order, client: Client, closing: Closing) -> Awaitable[Done]:
         """Make a streamed call, writing to the client as it comes.
 
         Shapes: a client that is not started has got nothing yet, so an error can still be answered with a status;
@@ -103,16 +100,16 @@ class Calls:
         Errors: as `complete`.
         """
 
-        async def receive(attempt: Attempt, answer: Answer) -> Done:
-            return await self._receive_stream(attempt, answer, client, closing)
+        def receive(attempt: Attempt, answer: Answer) -> Awaitable[Done]:
+            return self._receive_stream(attempt, answer, client, closing)
 
-        return await self._make(order, Run(client, lambda: client.is_gone, receive))
+        return self._make(order, Run(client, lambda: client.is_gone, receive))
 
     async def _make(self, order: Order, run: Run) -> Done:
         try:
             return await self._tried(order, self._first, run)
         except CallFailed as failed:
-            first, now = failed.error, asyncio.get_running_loop().time()
+            first, now = failed.error, monotonic()
         try:
             other = None
             if now < run.until and not run.is_started and not run.is_client_gone():
@@ -135,15 +132,15 @@ class Calls:
 
     async def _tried(self, order: Order, way: Way, run: Run) -> Done:
         """Make the call on one way, again where that is safe. Errors: CallFailed, BudgetSpent, HttpError."""
-        loop = asyncio.get_running_loop()
-        await self._refuse_shut_out(order, way, run)
+        if run.instead_of is None and (shut_s := way.breakers.wait_s(order.client_id, monotonic())) is not None:
+            await self._refuse_shut_out(order, way, run, shut_s)
         for number in range(1, way.provider.retries + 2):
             attempt = await self._reserve(order, way, run)
             try:
                 done = await self._once(attempt)
             except CallFailed as failed:
-                way.breakers.ended(order.client_id, is_failure=is_the_providers(failed), now=loop.time())
-                pause_s = wait_s(failed, number, way.provider, left_s=run.until - loop.time(), chance=self._chance())
+                way.breakers.ended(order.client_id, is_failure=is_the_providers(failed), now=monotonic())
+                pause_s = wait_s(failed, number, way.provider, left_s=run.until - monotonic(), chance=self._chance())
                 if pause_s is None or run.is_started:
                     raise
                 await asyncio.sleep(pause_s)
@@ -154,16 +151,10 @@ class Calls:
                 return done
         raise AssertionError("the last attempt returns or raises")
 
-    async def _refuse_shut_out(self, order: Order, way: Way, run: Run) -> None:
+    async def _refuse_shut_out(self, order: Order, way: Way, run: Run, shut_s: float) -> None:
         """Refuse a client that is shut out; where another provider could answer, that is an attempt which was not sent."""
-        now = asyncio.get_running_loop().time()
-        if run.instead_of is not None:
-            return  # it was looked at as the way was chosen
-        wait_s = way.breakers.wait_s(order.client_id, now)
-        if wait_s is None:
-            return
-        shut = ShutOut(way.provider.name, wait_s)
-        if self._fallback.stands_ready(order, now):
+        shut = ShutOut(way.provider.name, shut_s)
+        if self._fallback.stands_ready(order, monotonic()):
             await self._void(await self._reserve(order, way, run), "shut_out", f"Never sent: {shut}")
             raise CallFailed(shut)
         # Not waited for, as under overload: the refusal has to be fast.
@@ -185,16 +176,15 @@ class Calls:
             less = settlement.fitted(order, room_usd)
             return None if less is None else settlement.lowered(hold, less)
 
-        loop = asyncio.get_running_loop()
         try:
-            at_most_s = max(0.0, run.until - loop.time())
+            at_most_s = max(0.0, run.until - monotonic())
             made = await self._line.reserve(hold, smaller, at_most_s=at_most_s, is_gone=run.is_client_gone)
         except (BudgetSpent, BudgetOutOfReach, ClientLeft) as out:
             if run.instead_of is None:
                 kind: Literal["budget", "overload"] = "overload" if isinstance(out, BudgetOutOfReach) else "budget"
                 await self._submit(settlement.refused(order, kind, out, event_id=self._new_id()))
             raise
-        order, began = settlement.bounded(order, made.max_output_tokens), loop.time()
+        order, began = settlement.bounded(order, made.max_output_tokens), monotonic()
         if not run.attempts:
             run.until = began + way.provider.total_timeout_s
         run.attempts += 1
@@ -252,7 +242,7 @@ class Calls:
         error = UpstreamRefused(status, sent, answer.passed_on(), attempt.way.provider.name, advice=told)
         raise CallFailed(error, may_retry=status in RETRIED, retry_after_s=asked_wait_s(answer.headers))
 
-    async def _receive_whole(self, attempt: Attempt, answer: Answer, is_client_gone: Callable[[], bool]) -> Done:
+    async def _receive_whole(self, attempt: Attempt, answer: Answer) -> Done:
         try:
             body = await answer.read()
             reply = _READERS[attempt.order.endpoint](body)
@@ -264,7 +254,7 @@ class Calls:
             raise CallFailed(UpstreamBroken(attempt.way.provider.name, str(bad))) from None
         duration_s, source = self._duration(attempt)
         ending = Ending(
-            outcome="client_gone" if is_client_gone() else "ok",
+            outcome="client_gone" if attempt.run.is_client_gone() else "ok",
             usage=reply.usage,
             has_output=reply.has_output,
             duration_s=duration_s,
@@ -320,11 +310,11 @@ class Calls:
         self, scan: StreamScan, answer: Answer, client: Client, collected: Collected
     ) -> tuple[float | None, NoAnswer | None]:
         """Read the stream to its end, whoever is still listening. Returns when it began, and how it was lost."""
-        loop, first_at = asyncio.get_running_loop(), None
+        first_at = None
         try:
             while block := await answer.block(is_amid=scan.is_amid):
                 if first_at is None:
-                    first_at = loop.time()
+                    first_at = monotonic()
                 ready = scan.feed(block)
                 collected.take(block)
                 block = b""  # not kept beside what is written while a slow reader is waited for
@@ -376,16 +366,18 @@ class Calls:
         )
         await self._end(attempt, event)
 
-    async def _end(self, attempt: Attempt, event: CallSettled | CallVoided) -> None:
+    def _end(self, attempt: Attempt, event: CallSettled | CallVoided) -> Awaitable[None]:
         durable = self._submit(event)
         attempt.is_ended = True  # the ledger applies an event as it takes it, durable or not yet
         self._line.came_free()
         if isinstance(event, CallSettled):
             self._on_settled(event)
-        if self._shared is None:
-            await durable
-            return
-        with self._shared.ending(attempt.hold, Decimal(event.cost_usd) if isinstance(event, CallSettled) else ZERO):
+        return durable if self._shared is None else self._end_shared(self._shared, attempt, event, durable)
+
+    async def _end_shared(
+        self, shared: SharedBudget, attempt: Attempt, event: CallSettled | CallVoided, durable: Awaitable[None]
+    ) -> None:
+        with shared.ending(attempt.hold, Decimal(event.cost_usd) if isinstance(event, CallSettled) else ZERO):
             await durable
 
     def _end_time(self, attempt: Attempt, duration_s: float) -> datetime:
@@ -399,7 +391,7 @@ class Calls:
         stated = self._stated(attempt, "x-simulated-duration-s")
         if stated is not None:
             return stated, "simulated"
-        return asyncio.get_running_loop().time() - attempt.began, "measured"
+        return monotonic() - attempt.began, "measured"
 
     def _first_chunk(self, attempt: Attempt, first_at: float | None) -> float | None:
         stated = self._stated(attempt, "x-simulated-first-chunk-s")

@@ -17,6 +17,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from msgspec import Struct
 
 from ledger.errors import Conflict, InvalidInput, NotFound, WriteFailed
+from router.bodies import plain
 from router.errors import (
     BadRequest,
     Clash,
@@ -30,6 +31,7 @@ from router.errors import (
     error_body,
 )
 from router.keys import Identity, KeyRing
+from router.server import DIRECT
 
 JSON = "application/json"
 PUBLIC = ("public",)
@@ -42,10 +44,11 @@ _log = structlog.stdlib.get_logger()
 
 
 class Visit(Struct, frozen=True):
-    """One request that was let in: its id, which is the call's id if it makes one, and who asks (None: public)."""
+    """One request that was let in: its id, which is the call's id if it makes one, who asks (None: public), and its body."""
 
     request_id: str
     identity: Identity | None
+    body: bytes = b""
 
     @property
     def caller(self) -> Identity:
@@ -94,10 +97,14 @@ class Door:
         Errors: UnmarkedRoute.
         """
         app = web.Application(client_max_size=max_body_bytes)
+        direct = app[DIRECT] = {}
         for route in routes:
             if not route.roles or (route.roles != PUBLIC and not set(route.roles) <= set(ROLES)):
                 raise UnmarkedRoute(route)
-            app.router.add_route(route.method, route.path, self._guarded(route, max_body_bytes))
+            guarded = self._guarded(route, max_body_bytes)
+            app.router.add_route(route.method, route.path, guarded)
+            if "{" not in route.path:
+                direct[route.method, route.path] = guarded
         nowhere = Route("*", "/{path:.*}", _nowhere, PUBLIC)
         app.router.add_route(nowhere.method, nowhere.path, self._guarded(nowhere, max_body_bytes))
         return app
@@ -117,10 +124,12 @@ class Door:
             request_id = self._new_id()
             try:
                 _check_place(request)
-                identity = None if is_public else self._identity(request, roles)
-                if not is_public and not request.content.is_eof():
-                    await _whole_body(request)
-                response = await handler(request, Visit(request_id, identity))
+                identity, content = None if is_public else self._identity(request, roles), request.content
+                body = content.read_nowait() if content.is_eof() else b"" if is_public else await _whole_body(request)
+                if len(body) > max_body_bytes:
+                    raise TooLarge(max_body_bytes)
+                body = plain(body, request.headers.get(hdrs.CONTENT_ENCODING), max_body_bytes)
+                response = await handler(request, Visit(request_id, identity, body))
             except HttpError as refused:
                 response = _refusal(refused)
             except web.HTTPRequestEntityTooLarge:
@@ -160,11 +169,11 @@ def _check_place(request: web.Request) -> None:
         raise BadRequest("The Host header must be one name or address, with or without a port.", param="Host")
 
 
-async def _whole_body(request: web.Request) -> None:
-    """Read what is still to come; handlers find it kept. Errors: SlowBody."""
+async def _whole_body(request: web.Request) -> bytes:
+    """The body, read with what is still to come. Errors: SlowBody."""
     try:
         async with asyncio.timeout(BODY_S):
-            await request.read()
+            return await request.read()
     except TimeoutError:
         raise SlowBody(BODY_S) from None
 

@@ -16,7 +16,6 @@ from msgspec import Meta
 
 from ledger.events import Disposition, DraftEdited, Event, ScoreRecorded, TicketClass
 from ledger.projections import Draft, State
-from router.bodies import body_of
 from router.chat_request import NAME_CHARACTERS, name_of
 from router.doors import Visit, answer
 from router.edit_ratio import TooLong, edit_ratio
@@ -84,7 +83,7 @@ class Feedback:
 
     async def edit(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """POST /v1/tickets/{id}/edits: a human is done with a draft."""
-        said = _read(_EDIT, await body_of(request))
+        said = _read(_EDIT, visit.body)
         ticket_id, draft = self._drafted(visit, name_of(request.match_info["id"], "ticket id"))
         if self._texts is not None:
             said = await self._with_draft(self._texts, visit.client_id, ticket_id, said)
@@ -120,7 +119,7 @@ class Feedback:
 
     async def score(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """POST /v1/scores: one judgement of one draft, named by its ticket or its call."""
-        said = _read(_SCORE, await body_of(request))
+        said = _read(_SCORE, visit.body)
         ticket_id, draft = self._scored(visit, said)
         event = ScoreRecorded(
             id=self._new_id(),

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import msgspec
 import structlog
@@ -25,7 +26,6 @@ from ledger.projections import State
 from router import answers, classify, deferral, settlement
 from router.aggregates import PolicyMisconfigured, TicketView
 from router.answers import Made, Routed, Sorted
-from router.bodies import body_of
 from router.bounding import Bounding
 from router.cache import Cache, Hit
 from router.calls import Calls
@@ -36,7 +36,8 @@ from router.doors import JSON, Visit, retry_count, simulate_headers
 from router.errors import BadRequest, HttpError, Overloaded, QuotaSpent, UnpricedCall, UpstreamError, of_unpriced
 from router.event_stream import StreamScan, error_frame
 from router.fallback import chat_elsewhere, sorting_elsewhere
-from router.idempotency import Once
+from router.idempotency import HEADER, Once
+from router.in_flight import InFlight
 from router.keys import private_ticket_id
 from router.other_endpoints import REQUEST_AT
 from router.policy import Decision
@@ -90,7 +91,7 @@ class Gateway:
             models=config.arms,
         )
         self._periods: dict[str, Period] = {}  # by zone
-        self.in_flight: set[asyncio.Task[object]] = set()
+        self.in_flight = InFlight()
         self._shadow = ShadowChecks(
             config.classifier,
             output_bound=self._takes.imposed_bound,
@@ -103,25 +104,27 @@ class Gateway:
         )
         self.is_draining = False
 
-    async def create_completion(self, request: web.Request, visit: Visit) -> web.StreamResponse:
+    def create_completion(self, request: web.Request, visit: Visit) -> Awaitable[web.StreamResponse]:
         """POST /v1/chat/completions, /v1/embeddings and /v1/responses: OpenAI's contract, streamed and not."""
-        body = await body_of(request)
-        chat = REQUEST_AT[request.path](body)
+        chat = REQUEST_AT[request.path](visit.body)
         ticket = last_user_text(chat.fields) if chat.model == AUTO and chat.endpoint == "chat/completions" else None
-        return await self._once.answer(
-            request, visit, self.moment(request), body, lambda: self._in_flight(request, visit, chat, ticket, {})
-        )
+        return self._once_in_flight(request, visit, chat, ticket, {})
 
-    async def create_ticket(self, request: web.Request, visit: Visit) -> web.StreamResponse:
+    def create_ticket(self, request: web.Request, visit: Visit) -> Awaitable[web.StreamResponse]:
         """POST /v1/tickets: sort a ticket and draft its reply. The answer is a chat completion with ticket_id and draft."""
-        body = await body_of(request)
-        fields, ticket, given = ticket_fields(body)
+        fields, ticket, given = ticket_fields(visit.body)
         ticket_id = given or f"ticket-{visit.request_id}"
         chat = ticket_request(fields, ticket, ticket_id, system_prompt=self._config.tickets.system_prompt)
-        more = {"ticket_id": ticket_id}
-        return await self._once.answer(
-            request, visit, self.moment(request), body, lambda: self._in_flight(request, visit, chat, ticket, more)
-        )
+        return self._once_in_flight(request, visit, chat, ticket, {"ticket_id": ticket_id})
+
+    def _once_in_flight(
+        self, request: web.Request, visit: Visit, chat: ChatRequest, ticket: str | None, more: dict[str, str]
+    ) -> Awaitable[web.StreamResponse]:
+        """A request without an Idempotency-Key goes straight on: each coroutine in between costs every step of the call."""
+        if HEADER not in request.headers:
+            return self._in_flight(request, visit, chat, ticket, more)
+        respond = partial(self._in_flight, request, visit, chat, ticket, more)
+        return self._once.answer(request, visit, self.moment(request), visit.body, respond)
 
     def ticket_id(self, client_id: str, given: str | None) -> str | None:
         """A ticket's id as it is written: hashed for a client marked private."""
@@ -152,9 +155,8 @@ class Gateway:
             # Not waited for: a refusal under overload has to be fast.
             self._submit(settlement.refused(asked, "overload", busy, event_id=self._new_id()))
             raise busy
-        task = asyncio.current_task()
-        if task is not None:
-            self.in_flight.add(task)
+        task = request.task
+        self.in_flight.add(task)
         try:
             return await self._answer(request, chat, asked, ticket, more)
         except BudgetSpent as spent:
@@ -173,8 +175,7 @@ class Gateway:
             )
             raise
         finally:
-            if task is not None:
-                self.in_flight.discard(task)
+            self.in_flight.discard(task)
 
     async def _answer(
         self,

@@ -82,7 +82,9 @@ class HoldLine:
         trying = hold
         while True:
             try:
-                return await self._submitted(trying), trying
+                return self._submit(trying) if self._shared is None else await self._in_room(
+                    self._shared, trying
+                ), trying
             except BudgetSpent as spent:
                 # Of several caps the next may leave less still; each try is smaller than the one before.
                 less = smaller(spent.cap - spent.settled - spent.held - spent.orphaned)
@@ -90,11 +92,9 @@ class HoldLine:
                     raise
                 trying = less
 
-    async def _submitted(self, hold: CallReserved) -> Awaitable[None]:
-        """The hold in the ledger, if it fits there and, where the budget is shared, with what the others hold."""
-        if self._shared is None:
-            return self._submit(hold)
-        async with self._shared.room(hold):
+    async def _in_room(self, shared: SharedBudget, hold: CallReserved) -> Awaitable[None]:
+        """The hold in the ledger, if it fits there and with what the others hold."""
+        async with shared.room(hold):
             return self._submit(hold)
 
     async def _in_turn(self, client: str, waiter: _Waiter) -> Taken:

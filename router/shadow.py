@@ -21,6 +21,7 @@ from router.chat_reply import first_text
 from router.classify import TicketReading
 from router.config import Classifier
 from router.errors import HttpError
+from router.in_flight import InFlight
 from router.policy import coin
 from router.settlement import Asked, Order
 from router.standing import Standing
@@ -41,7 +42,7 @@ class ShadowChecks:
         submit: Callable[[Event], Awaitable[None]],
         calls: Calls,
         new_id: Callable[[], str],
-        running: set[asyncio.Task[object]],
+        running: InFlight,
     ) -> None:
         self._output_bound = output_bound
         self._settings, self._state, self._standing, self._submit = settings, state, standing, submit
@@ -107,7 +108,7 @@ class ShadowChecks:
     async def _check(
         self, answering: asyncio.Task[object], standing: Standing, asked: Asked, order: Order, reading: TicketReading
     ) -> None:
-        await asyncio.wait((answering,))  # the ticket's own calls go first, also to the last of the money
+        await self._running.left(answering)  # the ticket's own calls go first, also to the last of the money
         if not self._has_room(standing, order):
             return
         try:
