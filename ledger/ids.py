@@ -233,6 +233,8 @@ class Known:
 
         Errors: Conflict for an id under which something else was recorded, or is to be.
         """
+        if len(events) == 1 and self._digest(key := key_of(events[0].id)) is None:
+            return {0: (key, digest_of(bodies[0]))}
         found: dict[int, tuple[bytes, bytes]] = {}
         batch: dict[bytes, bytes] = {}
         for index, (event, body) in enumerate(zip(events, bodies, strict=True)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from ledger.money import ZERO
@@ -44,6 +45,7 @@ class Running:
     orphaned: Decimal = ZERO
 
 
+@lru_cache(maxsize=4096)
 def scopes(client_id: str | None, key_id: str | None) -> tuple[tuple[str, str], ...]:
     """Every scope a call of this client and key counts in, as (scope, id): whole, client, key."""
     found: tuple[tuple[str, str], ...] = (("whole", ""),)
