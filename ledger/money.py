@@ -50,8 +50,10 @@ def text(value: Decimal) -> str:
     """
     if not value:
         return "0"
-    plain = format(value, "f")
-    if "." in plain:
+    plain = str(value)
+    if "E" in plain:
+        plain = format(value, "f")
+    if plain[-1] == "0" and "." in plain:
         plain = plain.rstrip("0").rstrip(".")
     return plain
 

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from msgspec import Struct
 
 BUCKETS = ("uncached_input", "cache_read", "cache_write", "plain_output", "reasoning")
 LARGEST_COUNT = 100_000_000  # no model reads or writes as much in one call; a cost past DECIMAL(18,12) cannot be kept
+# The names of both totals and of both details, in chat completions and in responses.
+_CHAT = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
+_RESPONSES = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -51,15 +55,14 @@ def read_usage(reported: object) -> Usage | UnknownUsage:
     optional *_details; None when the provider sent none. Never raises on what a provider sends.
     Source: OpenAI API reference, `usage` of chat completions and of responses.
     """
-    if not isinstance(reported, Mapping):
+    if not _is_mapping(reported):
         return UnknownUsage("absent" if reported is None else "malformed")
-    names = ("prompt", "completion") if "prompt_tokens" in reported else ("input", "output")
-    total_in, total_out = reported.get(f"{names[0]}_tokens"), reported.get(f"{names[1]}_tokens")
-    details_in = reported.get(f"{names[0]}_tokens_details") or {}
-    details_out = reported.get(f"{names[1]}_tokens_details") or {}
+    names = _CHAT if "prompt_tokens" in reported else _RESPONSES
+    total_in, total_out, details_in, details_out = map(reported.get, names)
+    details_in, details_out = details_in or {}, details_out or {}
     if total_in is None or total_out is None:
         return UnknownUsage("absent")
-    if not isinstance(details_in, Mapping) or not isinstance(details_out, Mapping):
+    if not _is_mapping(details_in) or not _is_mapping(details_out):
         return UnknownUsage("malformed")
     parts = (
         details_in.get("cached_tokens"),
@@ -67,8 +70,8 @@ def read_usage(reported: object) -> Usage | UnknownUsage:
         details_out.get("reasoning_tokens"),
     )
     for count in (total_in, total_out, *parts):
-        if count is not None and (why := _fault(count)) is not None:
-            return UnknownUsage(why)
+        if count is not None and not (type(count) is int and 0 <= count <= LARGEST_COUNT):
+            return UnknownUsage(_fault(count))
     read, write, reasoning = parts
     if (read or 0) + (write or 0) > total_in or (reasoning or 0) > total_out:
         return UnknownUsage("inconsistent")
@@ -81,7 +84,11 @@ def read_usage(reported: object) -> Usage | UnknownUsage:
     )
 
 
-def _fault(count: object) -> str | None:
+def _is_mapping(found: object) -> TypeGuard[Mapping[str, Any]]:
+    return type(found) is dict or isinstance(found, Mapping)  # the abstract class is slow to answer
+
+
+def _fault(count: object) -> str:
     if type(count) is not int:  # true is an int to isinstance
         return "malformed"
-    return "negative" if count < 0 else "excessive" if count > LARGEST_COUNT else None
+    return "negative" if count < 0 else "excessive"

@@ -18,6 +18,7 @@ from router.errors import UnpricedCall
 PICTURES = ("image_url", "input_image")
 UNBOUNDED = ("file", "input_file", "document_url", "video_url", "audio_url", "item_reference")
 _ESCAPED_LETTER = re.compile(rb"\\u00[567]")  # a part may have its type, or the key of it, written in escapes
+_ESCAPE = b"\\u00"  # found ten times as fast as a pattern is
 _ITEMS = msgspec.json.Decoder(list[Any])
 
 
@@ -28,7 +29,7 @@ def pictures_in(items: Raw | None, param: str) -> int:
     provider judges it. Errors: UnpricedCall for what nothing bounds.
     """
     raw = b"" if items is None else bytes(items)
-    if raw[:1] != b"[" or (b'"type"' not in raw and _ESCAPED_LETTER.search(raw) is None):
+    if raw[:1] != b"[" or (b'"type"' not in raw and (_ESCAPE not in raw or _ESCAPED_LETTER.search(raw) is None)):
         return 0
     try:
         found = _ITEMS.decode(raw)

@@ -36,7 +36,7 @@ class BudgetWatch:
         tell: Callable[[BudgetWarned, Awaitable[None]], None] = lambda *_: None,
     ) -> None:
         self._state, self._submit, self._new_id, self._tell = state, submit, new_id, tell
-        self._thresholds = tuple(sorted(thresholds))
+        self._thresholds = tuple((threshold, Decimal(str(threshold))) for threshold in sorted(thresholds))
 
     def look(self, settled: CallSettled) -> None:
         """Warn about what this call's cost has reached. The event is durable no later than the next one is."""
@@ -55,8 +55,8 @@ class BudgetWatch:
         if not account.cap:
             return
         spent = account.settled + account.orphaned
-        for threshold in self._thresholds:
-            if spent < account.cap * Decimal(str(threshold)):
+        for threshold, share in self._thresholds:
+            if spent < account.cap * share:
                 return
             event = self._event(scope, scope_id, account, threshold, settled.client_id, settled.time)
             if warning_of(event) not in self._state.warned:

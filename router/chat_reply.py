@@ -66,7 +66,7 @@ def read_reply(body: bytes) -> Reply:
         model=name_or_none(found.model),
         response_id=name_or_none(found.id),
         usage=usage,
-        finish_reasons=finish_reasons(choice.finish_reason for choice in found.choices),
+        finish_reasons=finish_reasons([choice.finish_reason for choice in found.choices]),
         # Only a claim of no output has to be held against the text; reading every message would cost its length.
         has_output=isinstance(usage, Usage) and (usage.output_tokens > 0 or any(map(_has_output, found.choices))),
     )
@@ -110,8 +110,8 @@ def name_or_none(found: object) -> str | None:
 
 def finish_reasons(found: Any) -> tuple[str, ...]:
     """The finish reasons as an event can hold them."""
-    named = (name_or_none(reason) for reason in found)
-    return tuple(reason for reason in named if reason is not None)[:FINISH_REASONS_AT_MOST]
+    named = [reason[:NAME_CHARACTERS] for reason in found if isinstance(reason, str) and reason]
+    return tuple(named[:FINISH_REASONS_AT_MOST])
 
 
 def _has_output(choice: _Choice) -> bool:

@@ -7,6 +7,7 @@ once (the last), and a 100 KB prompt is walked over a single time.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -24,6 +25,7 @@ CHOICES_AT_MOST = 128
 FIELDS_AT_MOST = 256  # OpenAI's contract has some forty
 _KEY_BYTES = 24  # a key of a request with its marks
 
+_SOME = re.compile(rb"\[[][ \t\r\n]*[^][ \t\r\n]")  # a list with something in it
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _TEXT = msgspec.json.Decoder(str)
 _encode = msgspec.json.encode
@@ -93,7 +95,7 @@ def read_request(body: bytes) -> ChatRequest:
 def _request_of(fields: dict[str, Raw]) -> ChatRequest:
     model = _model(fields)
     messages = fields.get("messages")
-    if messages is None or bytes(messages)[:1] != b"[" or bytes(messages).strip(b"[] \t\r\n") == b"":
+    if messages is None or _SOME.match(messages) is None:
         raise BadRequest("messages must be a list with at least one message.", param="messages")
     options = _field(fields, "stream_options", _OBJECT) or {}
     metadata = _field(fields, "metadata", _OBJECT) or {}
