@@ -29,19 +29,10 @@ def charge(usage: Usage, rates: Rates) -> Charge:
     Units: tokens are counts, rates USD per million tokens, lines exact USD.
     Source: ledger/README.md, "every token lands in exactly one bucket".
     """
-    uncached, read, write, plain, reasoning = usage.buckets
-    lines = (
-        _line(uncached, rates[0]),
-        _line(read, rates[1]),
-        _line(write, rates[2]),
-        _line(plain, rates[3]),
-        _line(reasoning, rates[4]),
-    )
-    return Charge(lines, sum(filter(None, lines), ZERO))
-
-
-def _line(count: int, rate: Decimal) -> Decimal:
-    return count * rate * TOKENS_PER_PRICE if count else ZERO
+    priced = zip(usage.buckets, rates, strict=True)
+    uncached, read, write, plain, reasoning = [n * rate * TOKENS_PER_PRICE if n else ZERO for n, rate in priced]
+    lines = uncached, read, write, plain, reasoning
+    return Charge(lines, sum(lines, ZERO))
 
 
 def worst_case(rates: Rates, *, input_tokens_at_most: int, output_tokens_at_most: int) -> Decimal:

@@ -233,8 +233,6 @@ class Known:
 
         Errors: Conflict for an id under which something else was recorded, or is to be.
         """
-        if len(events) == 1 and self._digest(key := key_of(events[0].id)) is None:
-            return {0: (key, digest_of(bodies[0]))}
         found: dict[int, tuple[bytes, bytes]] = {}
         batch: dict[bytes, bytes] = {}
         for index, (event, body) in enumerate(zip(events, bodies, strict=True)):
@@ -249,6 +247,11 @@ class Known:
                     f"An id is used once; see halfpenny events show {event.id}, and send a new fact under a new id."
                 )
         return found
+
+    def fresh_one(self, event: Event, body: bytes) -> tuple[bytes, bytes] | None:
+        """The same of one event: its key and digest, or None where it is there. Errors: Conflict."""
+        key = key_of(event.id)
+        return (key, digest_of(body)) if self._digest(key) is None else self.fresh((event,), (body,)).get(0)
 
     def has(self, event_id: str) -> bool:
         """Whether the log has an event of this id."""

@@ -244,8 +244,9 @@ def _model(fields: dict[str, Raw]) -> str:
 
 
 def _output_bound(fields: dict[str, Raw]) -> int | None:
-    bounds = [_count(fields, name, OUTPUT_TOKENS_AT_MOST) for name in ("max_completion_tokens", "max_tokens")]
-    return max((bound for bound in bounds if bound is not None), default=None)
+    new = _count(fields, "max_completion_tokens", OUTPUT_TOKENS_AT_MOST)
+    old = _count(fields, "max_tokens", OUTPUT_TOKENS_AT_MOST)
+    return new if old is None else old if new is None else max(new, old)
 
 
 def _count(fields: dict[str, Raw], name: str, at_most: int) -> int | None:

@@ -307,7 +307,7 @@ def refused(
 
 def seconds(found: float) -> float:
     """A duration as an event holds it: six decimals, within its bounds."""
-    return round(min(max(found, 0.0), SECONDS_AT_MOST), 6)
+    return round(found if 0.0 < found < SECONDS_AT_MOST else min(max(found, 0.0), SECONDS_AT_MOST), 6)
 
 
 def is_same_model(asked: str, served: str, served_names: Mapping[str, str]) -> bool:
