@@ -11,9 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ledger.events import CallSettled
-from router.metrics import TOKENS, Histogram, Metric, Sample, exposition
+from router.metrics import TOKENS, Counts, Histogram, Metric, Sample, _calls, exposition
 from tests.running import gateway, prepared, provider
 from tests.served_home import MEDIUM, Served, completion, http, scripted, simulated
+from tests.written_homes import settled
 
 CALL = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "global_api", "gen_ai_request_model": MEDIUM}
 
@@ -108,10 +109,33 @@ def test_a_label_may_hold_anything() -> None:
 
 def test_a_value_on_a_bound_is_under_it() -> None:
     histogram = Histogram(TOKENS)
-    for value in (1, 4, 5, 10**9):
-        histogram.take(value)
+    histogram.take((1, 4, 5, 10**9))
     lines = {dict(sample.labels).get("le", sample.suffix): sample.value for sample in histogram.samples(())}
     assert [lines[le] for le in ("1.0", "4.0", "16.0", "67108864.0", "+Inf", "_count")] == [1, 2, 3, 3, 4, 4]
+
+
+def test_calls_counted_together_come_to_what_each_alone_comes_to() -> None:
+    together, alone = Counts(), Counts()
+    for number in range(60):
+        event = settled(
+            number,
+            client_id=f"client-{number % 2}",
+            outcome=("ok", "error")[number % 3 == 0],
+            error_type="timeout" if number % 3 == 0 else None,
+            duration_s=number / 8,
+            response_time_to_first_chunk=0.25 if number % 5 == 0 else None,
+            usage_input_tokens=None if number % 7 == 0 else number,
+            usage_output_tokens=number % 4,
+            response_id=None if number % 4 == 0 else "r",
+        )
+        together.note(event)
+        alone.note(event)
+        alone.fold()
+    together.fold()
+
+    assert list(_calls(together)) == list(_calls(alone))
+    assert sum(together.outcomes.values()) == 60
+    assert {dict(labels)["gen_ai_operation_name"] for labels in together.durations} == {"chat", "embeddings"}
 
 
 def test_at_level_debug_every_call_is_a_line_without_its_words_or_keys(tmp_path: Path) -> None:
