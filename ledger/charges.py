@@ -29,10 +29,15 @@ def charge(usage: Usage, rates: Rates) -> Charge:
     Units: tokens are counts, rates USD per million tokens, lines exact USD.
     Source: ledger/README.md, "every token lands in exactly one bucket".
     """
-    priced = zip(usage.buckets, rates, strict=True)
-    uncached, read, write, plain, reasoning = [n * rate * TOKENS_PER_PRICE if n else ZERO for n, rate in priced]
-    lines = uncached, read, write, plain, reasoning
-    return Charge(lines, sum(lines, ZERO))
+    uncached, read, write, plain, reasoning = usage.buckets
+    lines = (  # written out, since this is asked of every call
+        uncached * rates[0] * TOKENS_PER_PRICE if uncached else ZERO,
+        read * rates[1] * TOKENS_PER_PRICE if read else ZERO,
+        write * rates[2] * TOKENS_PER_PRICE if write else ZERO,
+        plain * rates[3] * TOKENS_PER_PRICE if plain else ZERO,
+        reasoning * rates[4] * TOKENS_PER_PRICE if reasoning else ZERO,
+    )
+    return Charge(lines, sum(filter(None, lines), ZERO))
 
 
 def worst_case(rates: Rates, *, input_tokens_at_most: int, output_tokens_at_most: int) -> Decimal:
