@@ -39,6 +39,8 @@ CLIENT_LEFT = 499  # nginx's number for it
 BODY_S = 30.0  # for a body to come whole; it is waited for by nobody who holds anything
 # A name or an address and a port, as RFC 9112 has it. No path and no query: nothing may read another place out of it.
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+HOSTS_SEEN_AT_MOST = 64
+_hosts_seen: set[str] = set()  # well-formed ones, which need no second look
 ROLES = ("app", "agent", "client", "admin")
 _log = structlog.stdlib.get_logger()
 
@@ -165,8 +167,12 @@ def _check_place(request: web.Request) -> None:
     if not request.raw_path.startswith("/"):
         raise BadRequest("Ask for a path, like /v1/models; this is no proxy.")
     host = request.headers.get(hdrs.HOST)
+    if host in _hosts_seen:
+        return
     if _HOST.fullmatch(host or "") is None and (host is not None or request.version >= HttpVersion11):
         raise BadRequest("The Host header must be one name or address, with or without a port.", param="Host")
+    if host is not None and len(_hosts_seen) < HOSTS_SEEN_AT_MOST:
+        _hosts_seen.add(host)
 
 
 async def _whole_body(request: web.Request) -> bytes:

@@ -27,7 +27,7 @@ from router import answers, classify, deferral, settlement
 from router.aggregates import PolicyMisconfigured, TicketView
 from router.answers import Made, Routed, Sorted
 from router.bounding import Bounding
-from router.cache import Cache, Hit
+from router.cache import Cache, Hit, Seat
 from router.calls import Calls
 from router.chat_reply import first_text, spliced
 from router.chat_request import AUTO, ChatRequest, last_user_text, ticket_fields, ticket_request, upstream_body
@@ -50,10 +50,8 @@ from router.standing_folds import prompt_tokens
 from router.stream_client import StreamClient, has_left
 
 TIME_HEADER = "x-halfpenny-time"
-_encode = msgspec.json.encode
 _log = structlog.stdlib.get_logger()
-
-
+Make = Callable[[], Awaitable[Made]]
 Policy = Callable[[str, TicketView], Decision]  # the client, and the ticket it sent
 
 
@@ -158,7 +156,7 @@ class Gateway:
         task = request.task
         self.in_flight.add(task)
         try:
-            return await self._answer(request, chat, asked, ticket, more)
+            return (await self._answer(request, chat, asked, ticket, more)).response
         except BudgetSpent as spent:
             _log.info(
                 "refused", call_id=visit.request_id, client_id=visit.client_id, refusal="budget", scope=spent.scope
@@ -177,30 +175,31 @@ class Gateway:
         finally:
             self.in_flight.discard(task)
 
-    async def _answer(
-        self,
-        request: web.Request,
-        chat: ChatRequest,
-        asked: Asked,
-        ticket: str | None,
-        more: dict[str, str],
-    ) -> web.StreamResponse:
+    def _answer(
+        self, request: web.Request, chat: ChatRequest, asked: Asked, ticket: str | None, more: dict[str, str]
+    ) -> Awaitable[Made]:
         headers = simulate_headers(request) if self._config.server.forward_simulate_headers else {}
         seat = None
         if chat.endpoint == "chat/completions":
             seat = self._cache.seat(asked, lambda: self._parts(chat, headers), request.headers, purpose=chat.purpose)
         if seat is None:
-            return (await self._make(request, chat, asked, ticket, more, headers, kept_bytes=0)).response
+            return self._make(request, chat, asked, ticket, more, headers, kept_bytes=0)
+        make = partial(self._make, request, chat, asked, ticket, more, headers, kept_bytes=self._cache.stream_bytes)
+        return self._found_or_made(request, chat, asked, more, seat, make)
+
+    async def _found_or_made(
+        self, request: web.Request, chat: ChatRequest, asked: Asked, more: dict[str, str], seat: Seat, make: Make
+    ) -> Made:
         hit = await self._cache.find(seat)
         if hit is not None:
-            return await self._serve(request, chat, asked, hit, more)
+            return Made(await self._serve(request, chat, asked, hit, more), None, None)
         kept = None
         try:
-            made = await self._make(request, chat, asked, ticket, more, headers, kept_bytes=self._cache.stream_bytes)
+            made = await make()
             kept = answers.kept(made, asked)
         finally:
             seat.keep(kept)
-        return made.response
+        return made
 
     async def _make(
         self,

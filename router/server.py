@@ -79,30 +79,33 @@ class _Connection(RequestHandler):
         task = self._task_handler or asyncio.current_task(self._loop)
         request: Any = factory(message, payload, self, StreamWriter(self, self._loop), task)  # type: ignore[arg-type]
         answering = self._table.get((message.method, message.path))
-        try:
-            if answering is None or hdrs.EXPECT in message.headers:
-                response, has_left = await self._handle_request(request, None, handler)
-            else:
-                response, has_left = await self._directly(request, answering)
-        except ConnectionError:
-            return False
+        if answering is None or hdrs.EXPECT in message.headers:
+            is_kept = await self._routed(request, handler)
+        else:
+            self._request_in_progress, self._current_request = True, request
+            try:
+                response = await answering(request)
+                is_kept = self._is_sent_whole(request, response) or await self._is_finished(request, response)
+            finally:
+                self._request_in_progress, self._current_request = False, None
+                if self._handler_waiter is not None:
+                    self._handler_waiter.set_result(None)
         if not payload.is_eof() and not self._force_close:
             await self._let_pass(payload)
-        return not has_left and (bool(response.keep_alive) or not response.prepared)
+        return is_kept
 
-    async def _directly(self, request: web.Request, answering: Answering) -> tuple[web.StreamResponse, bool]:
-        """As `_handle_request`, for what raises nothing to be answered."""
-        self._request_in_progress, self._current_request = True, request
+    async def _routed(self, request: web.Request, handler: Any) -> bool:
+        """Answer in aiohttp's way. Returns whether the connection may stay open."""
         try:
-            response = await answering(request)
-            self._current_request = None
-            if self._is_sent_whole(request, response):
-                return response, False
-            return await self.finish_response(request, response, None)
-        finally:
-            self._request_in_progress, self._current_request = False, None
-            if self._handler_waiter is not None:
-                self._handler_waiter.set_result(None)
+            response, has_left = await self._handle_request(request, None, handler)
+        except ConnectionError:
+            return False
+        return not has_left and bool(response.keep_alive)
+
+    async def _is_finished(self, request: web.Request, response: web.StreamResponse) -> bool:
+        """Send an answer, or what is still to come of it, in aiohttp's way. Returns whether the connection may stay open."""
+        _, has_left = await self.finish_response(request, response, None)
+        return not has_left and bool(response.keep_alive)
 
     def _is_sent_whole(self, request: web.Request, response: web.StreamResponse) -> bool:
         """Send a whole answer in one piece, if it is one and nothing about it or its connection is out of the ordinary."""

@@ -65,4 +65,5 @@ class StreamClient:
 
 def has_left(request: web.Request) -> bool:
     """Whether the client has hung up."""
-    return request.transport is None or request.transport.is_closing()
+    transport = request.transport
+    return transport is None or transport.is_closing()

@@ -68,6 +68,8 @@ class Answer:
         """
         parts, size, limit, is_amid = [], 0, self._provider.max_reply_bytes, False
         try:
+            if self._body.is_eof() and self._body.total_bytes <= limit:  # it came in one piece with its headers
+                return self._body.read_nowait()
             while part := await self.block(is_amid=is_amid):
                 size += len(part)
                 if size > limit:
@@ -118,11 +120,11 @@ class Answer:
 
     def passed_on(self) -> dict[str, str]:
         """The headers a client should see, like retry-after and the rate limits; none that no header of ours may hold."""
-        lowered = ((name.lower(), value) for name, value in self.headers.items())
         return {
-            name: value
-            for name, value in lowered
-            if name.startswith(_ANSWERED)
+            name.lower(): value
+            for name, value in self.headers.items()
+            if name[:1] in "xXoOrR"
+            and name.lower().startswith(_ANSWERED)
             and len(value) <= HEADER_CHARACTERS
             and value.isascii()
             and value.isprintable()
