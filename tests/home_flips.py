@@ -2,8 +2,9 @@
 
     python -m tests.home_flips --flips 50000 --seed 1
 
-Asked each time: the folds of a start, and `halfpenny query`. One thing cannot be told from a loss of power: the end of the last
-journal file cut back at a line; then an answer may lack the last events, never differ otherwise.
+Asked each time: the folds of a start, and `halfpenny query`; each REPORT_EVERY-th time also the month's report, which takes as long
+as fifteen of the others. One thing cannot be told from a loss of power: the end of the last journal file cut back at a line;
+then an answer may lack the last events, never differ otherwise.
 """
 
 from __future__ import annotations
@@ -13,30 +14,45 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 from ledger import home as homes
 from ledger import snapshots
 from ledger.errors import LedgerError
+from ledger.events import Event
 from ledger.home import Home
 from ledger.store import read_state
-from reports import warehouse
+from reports import model, warehouse
+from reports.compose import compose
+from reports.month import read_month
+from tests.made_home import MEDIUM, Book
 from tests.written_homes import START, listed, opened, settled, write
 
 SQL = "SELECT count(*) AS events, sum(cost_usd) AS cost_usd, max(sequence) AS last, count(DISTINCT event_id) AS ids FROM events"
+REPORT_EVERY = 50
 
 
 def made(path: Path) -> Home:
     """A home with three segments, a tail of two files, and a snapshot of nothing later."""
-    home = homes.create(path, "")
+    home, book = homes.create(path, ""), Book()
+    book.client()
+    book.baseline()
+    book.budget("60")
+    price_id = book.prices.price_at(MEDIUM, START).price_id
+
+    def calls(numbers: range) -> list[Event]:
+        return [settled(number, price_id=price_id) for number in numbers]
+
     with opened(path) as writer:
+        write(writer, book.events)
         for start in (0, 40, 80):
-            write(writer, [listed(start), *(settled(number) for number in range(start, start + 30))])
+            write(writer, [listed(start), *calls(range(start, start + 30))])
             writer.seal()
-        write(writer, [settled(number) for number in range(200, 215)])
+        write(writer, calls(range(200, 215)))
     with opened(path, clock=lambda: START) as writer:
-        write(writer, [settled(number) for number in range(300, 310)])
+        write(writer, calls(range(300, 310)))
     return home
 
 
@@ -50,12 +66,24 @@ def queried(home: Home) -> object:
     return warehouse.asked(home.path, SQL)
 
 
+def reported(home: Home) -> object:
+    """The report of the month, every figure and word of it."""
+    return model.written(compose(read_month(home.path, "acme", "2025-10"), prepared_by="Ada", revision=1))
+
+
+ASKED: tuple[tuple[str, Callable[[Home], object], int], ...] = (
+    ("folds", folded, 1),
+    ("query", queried, 1),
+    ("report", reported, REPORT_EVERY),
+)
+
+
 def run(directory: Path, flips: int, seed: int) -> Counter[str]:
     """Change one file at a time. Errors: AssertionError naming file, change and seed."""
     home = made(directory / "home")
     files = sorted(path for path in home.path.rglob("*") if path.is_file() and path.stat().st_size)
     files = [path for path in files if path.parent != home.keys and path.name not in ("LOCK", "halfpenny.toml")]
-    expected = {"folds": folded(home), "query": queried(home)}
+    expected = {name: asked(home) for name, asked, _ in ASKED}
     last_journal = max(path for path in files if path.parent == home.journal)
     draw, counts = Random(seed), Counter[str]()
     for number in range(flips):
@@ -65,7 +93,9 @@ def run(directory: Path, flips: int, seed: int) -> Counter[str]:
         if data == before:
             continue
         path.write_bytes(data)
-        for name, asked in (("folds", folded), ("query", queried)):
+        for name, asked, every in ASKED:
+            if number % every:
+                continue
             try:
                 found = asked(home)
             except (LedgerError, FileNotFoundError) as refused:
