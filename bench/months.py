@@ -114,6 +114,7 @@ def _listed(
     prev: str,
     last: str,
 ) -> Segment:
+    ((min_id, max_id),) = duckdb.sql(f"SELECT min(event_id), max(event_id) FROM '{path}'").fetchall()
     return Segment(
         path=path.relative_to(home).as_posix(),
         first_file=number,
@@ -129,6 +130,8 @@ def _listed(
         schema_version=codec.SCHEMA_VERSION,
         prev_hash=prev,
         last_hash=last,
+        min_id=min_id,
+        max_id=max_id,
     )
 
 

@@ -29,7 +29,7 @@ import msgspec
 from bench import months, peers
 from bench.appends import SETTLED, has, interpreter
 from bench.targets import Target, shown
-from ledger import catalog, codec, manifest
+from ledger import catalog, codec, manifest, rows
 from ledger.disk import REAL
 from ledger.home import Home
 
@@ -38,7 +38,7 @@ CALLS_A_MONTH = 4_000_000  # ten million events
 TAIL = 20_000  # events: the most a journal file has before it is rotated
 BEFORE_TAIL = 10**9  # the sequence they follow
 PEERS = ("polars", "datafusion")
-ONE = "view, one event by its id out of all"
+ONE, FILTERED = "event(id), out of all", "view, one event by its id out of all"
 NOT_INSTALLED = "not installed; make bench-peers"
 CACHE = Path(tempfile.gettempdir()) / "halfpenny-bench"
 
@@ -69,13 +69,13 @@ def _home(cache: Path, calls: int) -> Path:
 
 def _measured(home: Path, calls: int, rounds: int) -> list[Target]:
     """Measure in turn, print the milliseconds, and say what they come to."""
-    files = [home / segment.path for segment in manifest.load(Home(home), REAL).files]
-    own = [file for file in files if file.parent.name == MONTHS[-1]]
+    held = [rows.Held(home / one.path, one.min_id, one.max_id) for one in manifest.load(Home(home), REAL).files]
+    own = [segment.path for segment in held if segment.path.parent.name == MONTHS[-1]]
     with tempfile.TemporaryDirectory() as directory:
-        rows = _rows(files, own, _tail(Path(directory) / "0000000001.jsonl"))
-        seconds: dict[str, list[float]] = {name: [] for name in rows}
+        measures = _measures(held, own, _tail(Path(directory) / "0000000001.jsonl"))
+        seconds: dict[str, list[float]] = {name: [] for name in measures}
         for _ in range(rounds):
-            for name, measure in rows.items():
+            for name, measure in measures.items():
                 seconds[name].append(measure())
     medians = {name: statistics.median(found) for name, found in seconds.items()}
     print(f"\n{rounds} rounds, {calls * 25 // 10:,} events a month, load {os.getloadavg()[0]:.1f}")
@@ -85,9 +85,9 @@ def _measured(home: Path, calls: int, rounds: int) -> list[Target]:
     return _targets(medians, months.bytes_an_event(home))
 
 
-def _rows(files: list[Path], own: list[Path], tail: Path) -> dict[str, Callable[[], float]]:
+def _measures(held: list[rows.Held], own: list[Path], tail: Path) -> dict[str, Callable[[], float]]:
     """What is measured, in the order of a round."""
-    month = MONTHS[-1]
+    month, files = MONTHS[-1], [segment.path for segment in held]
     connection = duckdb.connect(config={"threads": peers.THREADS})
     # As `halfpenny query` connects; a footer is read for binding and again for reading, and there are fifty of them.
     connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
@@ -95,6 +95,7 @@ def _rows(files: list[Path], own: list[Path], tail: Path) -> dict[str, Callable[
     for name, (segments, journals) in views.items():
         view = catalog.events_view(segments, journals, sealed=BEFORE_TAIL)
         connection.execute(view.replace("VIEW events", f"VIEW {name}", 1))
+    connection.execute(rows.of_event(held, [], 0))
     middle = files[len(files) // 2]
     ((event,),) = connection.execute(f"SELECT event_id FROM '{middle}' LIMIT 1 OFFSET 1000").fetchall()
 
@@ -120,7 +121,8 @@ def _rows(files: list[Path], own: list[Path], tail: Path) -> dict[str, Callable[
         "view, the month's own files": asked(peers.totals("own", month)),
         "view, with a live tail": asked(peers.totals("tailed", month)),
         "view, one month out of all": asked(peers.totals("whole", month)),
-        ONE: asked(f"""SELECT * FROM whole WHERE event_id = '{event}'"""),
+        ONE: asked(f"FROM event('{event}')"),
+        FILTERED: asked(f"FROM whole WHERE event_id = '{event}'"),
     }
 
 
@@ -138,7 +140,8 @@ def _targets(medians: dict[str, float], weight: float) -> list[Target]:
             for name in PEERS
         ),
         Target("one month out of 100 million / its own files alone", over(whole, own), 1.6, 1.1),
-        Target("one event by id in 100 million / that month's totals", over(ONE, whole), 0.25, 0.1),
+        Target("one event by id in 100 million, event(id) / that month's totals", over(ONE, whole), 0.25, 0.1),
+        Target("the same by a filter of the view", over(FILTERED, whole), 0.25, 0.1),
         Target("view with a 20,000-event tail / sealed only", over("view, with a live tail", own), 1.5, 1.2),
         Target("bytes an event, sealed", weight, 120, 90, "B"),
     ]

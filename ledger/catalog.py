@@ -68,7 +68,11 @@ def publish(
     Errors: NotPublished for a view that does not bind or a segment without a footer; OSError. The views in force stay.
     """
     temporary = home.catalog.with_name(home.catalog.name + TEMPORARY)
-    segments = [disk.local(home.path / segment.path) for segment in manifest.files if segment.path not in damaged]
+    segments = [
+        rows.Held(disk.local(home.path / segment.path), segment.min_id, segment.max_id)
+        for segment in manifest.files
+        if segment.path not in damaged
+    ]
     lines = [disk.local(tail.path_of(home, number)) for number in journals]
     discard(disk, temporary)
     try:
@@ -130,8 +134,10 @@ def _execute(path: Path, statements: Sequence[str]) -> None:
         connection.execute("DETACH target")  # which leaves everything in the one file
 
 
-def _events(segments: Sequence[Path], journals: Sequence[Path], *, sealed: int) -> Iterator[str]:
-    yield events_view(alike(segments), journals, sealed=sealed)
+def _events(segments: Sequence[rows.Held], journals: Sequence[Path], *, sealed: int) -> Iterator[str]:
+    yield events_view(alike([segment.path for segment in segments]), journals, sealed=sealed)
+    yield rows.of_event(segments, journals, sealed)
+    yield f"COMMENT ON MACRO TABLE event IS {rows.literal(comments.EVENT_MACRO)}"
     yield f"COMMENT ON VIEW events IS {rows.literal(comments.EVENTS_VIEW)}"
     yield from _column_comments(
         "events", {name: comments.COLUMNS[name] for name in _names() if name in comments.COLUMNS}

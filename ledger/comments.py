@@ -11,6 +11,7 @@ EVENTS_VIEW = (
     "Every fact of the ledger, one row an event, the live tail included. Grain: event_id. "
     "A field that is not known is NULL, never zero. Times are UTC; money is exact USD."
 )
+EVENT_MACRO = "The event of an id: the same row as in events, found without opening every segment."
 
 _USD = "exact USD, DECIMAL(18,12)"
 _TOKENS = "tokens"

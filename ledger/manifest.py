@@ -41,7 +41,7 @@ class Segment(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Shapes: `path` relative to HOME; `first_file` and `last_file` are journal file numbers; hashes are 32 hex digits,
     `prev_hash` being what the first event follows. Units: `cost_usd` exact USD, the sum over all rows; `bytes` of the file. `dropped` events
-    of its range are no longer here: only ever of the first segment.
+    of its range are no longer here: only ever of the first segment. `min_id` and `max_id` of its events by their bytes, empty where not known.
     """
 
     path: str
@@ -59,6 +59,8 @@ class Segment(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prev_hash: str
     last_hash: str
     dropped: int = 0
+    min_id: str = ""
+    max_id: str = ""
 
     @property
     def end(self) -> Position:

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ledger.codec import COLUMNS
 
 LINE_LIMIT_BYTES = 1024 * 1024
+EVENT_OF_VIEW = 'CREATE OR REPLACE MACRO event(sought) AS TABLE SELECT * FROM events WHERE "event_id" = sought'
 NAMES: tuple[str, ...] = (*(column.name for column in COLUMNS), "event_date")
 DATASCHEMA = """'schemas/events/' || substr("type", 11) || '.json'"""  # after "halfpenny."
+
+
+class Held(NamedTuple):
+    """A segment and the least and greatest id in it, both empty where they are not known."""
+
+    path: Path
+    min_id: str
+    max_id: str
 
 
 def quoted(name: str) -> str:
@@ -64,9 +74,40 @@ def of_segments(files: Sequence[Path], *, are_alike: bool = False) -> str:
     Shapes: `are_alike` only of files known to have the same columns; binding opens one of them then, and not each.
     Source: reference/storage.md, "Traps found": without union_by_name later columns vanish in silence.
     """
+    return _of_segments(paths(files), are_alike=are_alike)
+
+
+def _of_segments(files: str, *, are_alike: bool) -> str:
     names = ", ".join(map(quoted, NAMES))
-    found = f"SELECT * FROM read_parquet({paths(files)}, union_by_name = {'false' if are_alike else 'true'})"  # noqa: S608 - our own names
+    found = f"SELECT * FROM read_parquet({files}, union_by_name = {'false' if are_alike else 'true'})"  # noqa: S608 - our own names
     return f"SELECT {names}\nFROM ({of_nothing()} UNION ALL BY NAME {found})"
+
+
+def of_event(segments: Sequence[Held], journals: Sequence[Path], sealed: int) -> str:
+    """The macro `event(sought)`: the row of `events` with this id, opening only segments that may hold it.
+
+    Shapes: the list of files is worked out while a query is bound, before any is opened; where no segment may hold the
+    id, one is opened for its columns.
+    """
+    parts = []
+    if segments:
+        first = paths([segments[0].path])
+        chosen = f"coalesce(nullif(flatten([{', '.join(map(_if_held, segments))}]), []), {first})"
+        parts.append(_of_segments(chosen, are_alike=False))
+    if journals:
+        parts.append(of_tail(journals, sealed))
+    union = "\nUNION ALL\n".join(parts or [of_nothing()])
+    shown = f"SELECT *, {DATASCHEMA} AS dataschema FROM (\n{union}\n)"  # noqa: S608 - our own names
+    return f'CREATE OR REPLACE MACRO event(sought) AS TABLE {shown} WHERE "event_id" = sought'
+
+
+def _if_held(segment: Held) -> str:
+    """A list of the segment's path, or of nothing. Ids are compared by their bytes, whatever a session's collation is."""
+    path = paths([segment.path])
+    if not segment.max_id:
+        return path
+    ends = f"encode({literal(segment.min_id)}) AND encode({literal(segment.max_id)})"
+    return f"CASE WHEN encode(sought) BETWEEN {ends} THEN {path} ELSE [] END"
 
 
 def of_nothing() -> str:

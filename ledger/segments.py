@@ -50,13 +50,14 @@ PARQUET = Form(parquet.write, parquet.merge, parquet.read)
 
 
 class Survey:
-    """What a run of events comes to: rows, times, money, and where the chain ends."""
+    """What a run of events comes to: rows, times, ids, money, and where the chain ends."""
 
     def __init__(self, start: Position) -> None:
         self.start, self.end = start, start
         self.cost = ZERO
         self.min_time: datetime | None = None
         self.max_time: datetime | None = None
+        self.min_id = self.max_id = ""
 
     def take(self, event: Event) -> None:
         """Count one event that was checked to follow the last."""
@@ -64,6 +65,8 @@ class Survey:
             self.min_time = event.time
         if self.max_time is None or event.time > self.max_time:
             self.max_time = event.time
+        self.min_id = min(self.min_id or event.id, event.id)
+        self.max_id = max(self.max_id, event.id)
         cost: str | None = getattr(event, "cost_usd", None)
         if cost is not None:
             self.cost += Decimal(cost)
@@ -309,6 +312,8 @@ def _published(
         schema_version=SCHEMA_VERSION,
         prev_hash=survey.start.hash.hex(),
         last_hash=survey.end.hash.hex(),
+        min_id=again.min_id,
+        max_id=again.max_id,
     )
 
 

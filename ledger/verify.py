@@ -180,8 +180,11 @@ def _sums(segment: Segment, survey: Survey) -> list[Finding]:
         "sum of cost_usd": segment.cost_usd,
         "first time": segment.min_time,
         "last time": segment.max_time,
+        "least id": segment.min_id or survey.min_id,  # not known of a segment of an older program
+        "greatest id": segment.max_id or survey.max_id,
     }
-    actual = (survey.end.sequence, survey.end.hash.hex(), text(survey.cost), survey.min_time, survey.max_time)
+    ids = (survey.min_id, survey.max_id)
+    actual = (survey.end.sequence, survey.end.hash.hex(), text(survey.cost), survey.min_time, survey.max_time, *ids)
     return [
         Finding(path=segment.path, why=f"its {what} is {found}, the manifest says {expected}")
         for (what, expected), found in zip(said.items(), actual, strict=True)

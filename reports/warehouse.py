@@ -26,7 +26,7 @@ from ledger.codec import COLUMNS
 from ledger.disk import FILE_MODE, REAL, TEMPORARY, adopt
 from ledger.errors import Conflict, Damage, InvalidInput, NoLongerHere, NotAHome
 from ledger.home import Home, existing
-from ledger.rows import literal
+from ledger.rows import EVENT_OF_VIEW, literal
 from reports.errors import NotReadable
 
 Row = tuple[Any, ...]
@@ -82,6 +82,7 @@ class Warehouse:
         run("USE taken")
         for name in view_files():
             run(_text("ledger", "views", name))
+        run(EVENT_OF_VIEW)
         (count,) = run("SELECT count(*) FROM events").fetchone()
         run("USE memory")
         run("DETACH taken")
@@ -111,6 +112,7 @@ class Warehouse:
         self._connection.execute(
             f"CREATE OR REPLACE VIEW events AS SELECT * FROM all_events WHERE sequence <= {sequence:d}"  # noqa: S608 -- a view takes no parameters
         )
+        self._connection.execute(EVENT_OF_VIEW)
 
 
 @contextmanager

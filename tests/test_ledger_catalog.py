@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from msgspec.structs import replace
 
 from ledger import catalog, comments, rows, tail
 from ledger import manifest as manifests
@@ -162,6 +163,34 @@ def test_an_older_view_shows_the_same_events_until_its_files_go_and_then_none(tm
             connection.execute(TAIL)
 
 
+def test_an_event_is_found_by_its_id_sealed_or_live(tmp_path: Path) -> None:
+    home, _, _ = tail_of_two_files(tmp_path / "home")
+
+    for number in (0, 2, 4, 7):
+        name = f"event-{number}"
+        found = asked(home, f"FROM event('{name}')")
+        assert found == asked(home, f"FROM events WHERE event_id = '{name}'")
+        assert len(found) == 1
+    with attached(home) as connection:
+        connection.execute("SET default_collation = 'nocase'")
+        for sought in ("event-9", "a", "", None):
+            assert connection.execute("FROM event($1)", [sought]).fetchall() == []
+
+
+def test_an_event_is_found_without_opening_a_segment_that_cannot_have_it(tmp_path: Path) -> None:
+    home = wrote(tmp_path / "home", range(3), range(3, 6), sealed=2)
+    first, second = manifests.load(home, REAL).files
+    older = replace(first, min_id="", max_id="")
+    catalog.publish(home, replace(manifests.load(home, REAL), files=(older, second)), (), now=START)
+    assert asked(home, "SELECT sequence FROM event('event-1')") == [(2,)]  # of an older program, which noted no ids
+    published(home)
+    (home.path / first.path).unlink()
+
+    assert asked(home, "SELECT sequence FROM event('event-4')") == [(5,)]
+    with pytest.raises(duckdb.IOException, match="No files found"):
+        asked(home, "FROM event('event-1')")
+
+
 def test_a_home_without_events_has_every_view_and_no_row(tmp_path: Path) -> None:
     with opened(tmp_path / "home") as writer:
         home = writer.home
@@ -177,6 +206,7 @@ def test_a_home_without_events_has_every_view_and_no_row(tmp_path: Path) -> None
     )
     for name in names:
         assert asked(home, f"FROM {name}") == []
+    assert asked(home, "FROM event('event-0')") == []
 
 
 def test_every_shipped_view_can_be_asked_over_sealed_and_live_events(tmp_path: Path) -> None:

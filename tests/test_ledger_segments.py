@@ -101,6 +101,7 @@ def test_the_manifest_says_what_a_segment_holds(tmp_path: Path) -> None:
     assert segment.cost_usd == "0.100000000002"
     assert (segment.min_time, segment.max_time) == (START, START + timedelta(seconds=1))
     assert (segment.sha256, segment.bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert (segment.min_id, segment.max_id) == ("event-0", "price-2")
     assert segment.prev_hash == "00" * 16
     assert segment.last_hash == list(segments.read_all(home))[-1].hash
 

@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from ledger import codec, segments, tail, trusted
 from ledger import manifest as manifests
@@ -149,6 +150,17 @@ def test_a_changed_row_is_named_even_when_the_manifest_was_made_to_fit(tmp_path:
 
     assert [(finding.sequence, finding.event_id) for finding in found.findings] == [(2, "event-1"), (None, None)]
     assert found.findings[1].why == "its sum of cost_usd is 0.05, the manifest says 0.04"
+
+
+def test_ids_that_the_manifest_says_wrongly_are_named_and_unknown_ones_are_not(tmp_path: Path) -> None:
+    home = wrote(tmp_path / "home", range(3), sealed=1)
+    manifest = manifests.load(home, REAL)
+    (segment,) = manifest.files
+
+    for ids, why in ((("", ""), []), (("event-1", "event-2"), ["its least id is event-0, the manifest says event-1"])):
+        changed = replace(segment, min_id=ids[0], max_id=ids[1])
+        manifests.store(home, REAL, replace(manifest, files=(changed,)))
+        assert [finding.why for finding in verify(home).findings] == why
 
 
 @pytest.mark.parametrize(

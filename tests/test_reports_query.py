@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def tree(home: Path) -> dict[str, str]:
 
 def test_a_select_sees_every_event_recorded(home: Path) -> None:
     assert asked(home, "SELECT count(*) AS n FROM events") == [{"n": 9}]
+
+
+@pytest.mark.parametrize("then", [None, datetime(2100, 1, 1, tzinfo=UTC)])
+def test_one_event_is_found_by_its_id(home: Path, then: datetime | None) -> None:
+    ((name,),) = [tuple(row.values()) for row in asked(home, "SELECT event_id FROM events WHERE sequence = 4")]
+
+    assert asked(home, f"FROM event('{name}') SELECT sequence", then) == [{"sequence": 4}]
 
 
 def test_values_arrive_as_they_are_printed(home: Path) -> None:
