@@ -160,7 +160,7 @@ class Ledger:
             return pending
         for event, known in zip(events, fresh.values(), strict=True):
             apply(self.state, event)
-            self._known.add(*known)
+            self._known.add(known)
         self.state.position, self._last = pending.last, pending
         for fold in self._folds:
             for event in events:
@@ -181,7 +181,7 @@ class Ledger:
             fold.check(event)
         self._last = pending = self._writer.submit((body,))
         apply(self.state, event)
-        self._known.add(*known)
+        self._known.add(known)
         self.state.position = pending.last
         for fold in self._folds:
             fold.apply(event)
