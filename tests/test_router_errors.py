@@ -37,6 +37,7 @@ CASES: tuple[tuple[HttpError, int, str | None], ...] = (
     (errors.SlowBody(30), 408, "request_timeout"),
     (errors.TooLarge(10), 413, "request_too_large"),
     (errors.QuotaSpent(SPENT, own_settled="1", own_held="2"), 429, "insufficient_quota"),
+    (errors.ClientLeft("early"), 499, "client_gone"),
     (errors.Overloaded("Full."), 503, "overloaded"),
     (errors.UpstreamRefused(400, b"", {}, "p"), 400, "upstream_400"),
     (errors.UpstreamBroken("p", "it is odd"), 502, "upstream_broken"),
