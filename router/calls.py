@@ -257,6 +257,7 @@ class Calls:
             outcome="client_gone" if attempt.run.is_client_gone() else "ok",
             usage=reply.usage,
             has_output=reply.has_output,
+            text_doubt=reply.doubt,
             duration_s=duration_s,
             duration_source=source,
             response_model=reply.model,
@@ -281,12 +282,14 @@ class Calls:
         if not scan.is_complete:
             outcome = "error" if scan.error is not None else outcome_of(lost) if lost else "upstream_truncated"
             error_type = "error_in_stream" if scan.error is not None else lost.error_type if lost else "no_end"
+        usage = read_usage(scan.usage)
         duration_s, source = self._duration(attempt)
         settled = await self._settle(
             attempt,
             Ending(
                 outcome=outcome,
-                usage=read_usage(scan.usage),
+                usage=usage,
+                text_doubt=scan.doubt(usage),
                 has_output=scan.chunks > 2 * order.choices,  # more than a role and a finish
                 duration_s=duration_s,
                 duration_source=source,

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from ledger.usage import UnknownUsage, Usage, read_usage
+from router.plausible import doubt_of_messages
 
 NAME_CHARACTERS = 256
 FINISH_REASONS_AT_MOST = 128
@@ -46,13 +47,16 @@ _MESSAGE = msgspec.json.Decoder(_Message)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reply says about itself. Shapes: `has_output` is whether any choice holds text or a tool call."""
+    """What a reply says about itself. Shapes: `has_output` is whether any choice holds text or a tool call; `doubt`, what in the
+    text speaks against the usage.
+    """
 
     model: str | None
     response_id: str | None
     usage: Usage | UnknownUsage
     finish_reasons: tuple[str, ...]
     has_output: bool
+    doubt: str | None = None
 
 
 def read_reply(body: bytes) -> Reply:
@@ -62,11 +66,16 @@ def read_reply(body: bytes) -> Reply:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadReply("its body is not a chat completion") from None
     usage = read_usage(found.usage)
+    reasons = finish_reasons([choice.finish_reason for choice in found.choices])
+    doubt = None
+    if isinstance(usage, Usage) and "content_filter" not in reasons:
+        doubt = doubt_of_messages([choice.message for choice in found.choices], usage)
     return Reply(
         model=name_or_none(found.model),
         response_id=name_or_none(found.id),
         usage=usage,
-        finish_reasons=finish_reasons([choice.finish_reason for choice in found.choices]),
+        finish_reasons=reasons,
+        doubt=doubt,
         # Only a claim of no output has to be held against the text; reading every message would cost its length.
         has_output=isinstance(usage, Usage) and (usage.output_tokens > 0 or any(map(_has_output, found.choices))),
     )

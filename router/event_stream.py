@@ -16,11 +16,14 @@ from typing import Any
 
 import msgspec
 
+from ledger.usage import UnknownUsage, Usage
 from router.chat_reply import finish_reasons, name_or_none
+from router.plausible import StreamText
 
 EVENT_BYTES_AT_MOST = 2**20  # one event, or all those held back
 DONE = b"data: [DONE]\n\n"
 _SIGNAL = re.compile(rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:')
+_OF_TEXT = frozenset(("stop", "length"))  # finish reasons of a reply that is text alone
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -62,6 +65,7 @@ class StreamScan:
         self._held_bytes = 0
         self._usage_event: bytes | None = None
         self._is_first = True
+        self._text = StreamText()
         self._created: object = None
         self.model: str | None = None
         self.response_id: str | None = None
@@ -79,6 +83,11 @@ class StreamScan:
     def is_complete(self) -> bool:
         """Whether the stream said that it had finished, and then that it was done."""
         return self.is_done and bool(self._reasons) and self.error is None
+
+    def doubt(self, usage: Usage | UnknownUsage) -> str | None:
+        """What in the text of a stream of one choice speaks against its usage; None for nothing, or where that cannot be told."""
+        is_plain = self.is_complete and self._choices == 1 and set(self._reasons) <= _OF_TEXT
+        return self._text.doubt(usage) if is_plain and isinstance(usage, Usage) else None
 
     def feed(self, block: bytes) -> bytes:
         """Take the next bytes; returns those that may go to the client now.
@@ -119,6 +128,7 @@ class StreamScan:
         if not events:
             return read + self._read_events(whole)
         self.chunks += events
+        self._text.take_plain(plain, events)
         return b"".join((read, plain, self._read_events(whole[end:])))
 
     def closing(self, extra: bytes) -> bytes:
@@ -181,6 +191,7 @@ class StreamScan:
                 self._usage_event = event + b"\n\n"
                 return b""
         self.chunks += 1
+        self._text.take_read(event)
         return self._pass_or_hold(event + b"\n\n", chunk)
 
     def _pass_or_hold(self, event: bytes, chunk: _Chunk) -> bytes:

@@ -14,11 +14,12 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from ledger.usage import read_usage
+from ledger.usage import UnknownUsage, Usage, read_usage
 from router.chat_reply import BadReply, Reply, name_or_none
 from router.chat_request import ChatRequest, passed_through, read_fields, read_request
 from router.errors import BadRequest
 from router.event_stream import BrokenStream, StreamScan
+from router.plausible import doubt_of_items
 
 # Fields of a response whose input the provider keeps or makes, so that its length is not known here.
 _KEPT_THERE = ("previous_response_id", "conversation", "prompt")
@@ -131,12 +132,14 @@ def read_response(body: bytes) -> Reply:
         raise BadReply("its body is not a response") from None
     if found.status not in ("completed", "incomplete"):
         raise BadReply("its status is not completed or incomplete")
+    usage = read_usage(found.usage)
     return Reply(
         model=name_or_none(found.model),
         response_id=name_or_none(found.id),
-        usage=read_usage(found.usage),
+        usage=usage,
         finish_reasons=(_reason(found),),
         has_output=bool(found.output),
+        doubt=doubt_of_items(found.output, usage) if isinstance(usage, Usage) else None,
     )
 
 
@@ -145,6 +148,11 @@ class ResponseScan(StreamScan):
 
     def __init__(self) -> None:
         super().__init__(choices=1, wants_usage=False)
+        self._output: list[Raw] | None = None
+
+    def doubt(self, usage: Usage | UnknownUsage) -> str | None:
+        """As of an unstreamed response, whose output stands in the last event."""
+        return doubt_of_items(self._output, usage) if self.is_complete and isinstance(usage, Usage) else None
 
     def _passing(self, whole: bytes) -> bytes:
         return self._read_events(whole)
@@ -170,7 +178,7 @@ class ResponseScan(StreamScan):
             return b""
         if found.type in _ENDED and found.response is not None:
             self._reasons.append(_reason(found.response))
-            self.is_done = True
+            self.is_done, self._output = True, found.response.output
             self._held.append(event + b"\n\n")
             return b""
         self.chunks += found.type.endswith(".delta")

@@ -124,6 +124,7 @@ class Ending(Struct, frozen=True, kw_only=True):
     duration_s: float
     duration_source: Literal["measured", "simulated"] = "measured"
     has_output: bool = False
+    text_doubt: str | None = None  # what in the text speaks against the usage
     response_model: str | None = None
     response_id: str | None = None
     finish_reasons: tuple[str, ...] = ()
@@ -226,7 +227,7 @@ def settled(
         usage_cache_read_input_tokens=usage.cache_read_tokens if usage else None,
         usage_cache_write_input_tokens=usage.cache_write_tokens if usage else None,
         usage_reasoning_output_tokens=usage.reasoning_tokens if usage else None,
-        usage_anomaly=doubt or anomaly,
+        usage_anomaly=doubt or anomaly or (ending.text_doubt if charged is not None else None),
         cost_uncached_input_usd=lines[0],
         cost_cache_read_usd=lines[1],
         cost_cache_write_usd=lines[2],
