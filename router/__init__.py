@@ -22,6 +22,7 @@ For serving calls:
     chat_request     a body parsed once -> ChatRequest -> the bytes that go upstream     pure
     attachments      pictures and files of a request: what bounds their cost             pure
     chat_reply       a provider's reply, read; the gateway's own object put into it      pure
+    plausible        whether a reported usage can be that of its text                    pure
     event_stream     a provider's stream, forwarded as bytes and read where it speaks    pure
     classify         asking how hard a ticket is, and reading the answer                 pure
     split            the policies label and fixed -> Decision                            pure
