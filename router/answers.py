@@ -12,8 +12,9 @@ from ledger.events import CallSettled
 from ledger.money import text
 from router.attempts import Done
 from router.cache import Hit
-from router.chat_reply import first_text
+from router.chat_reply import first_text, spliced
 from router.classify import TicketReading
+from router.doors import JSON
 from router.fallback import HEADER
 from router.policy import Decision
 from router.redo import Looked
@@ -61,6 +62,16 @@ def shown(order: Order, looked: Looked | None = None, done: Done | None = None) 
             "x-halfpenny-second-look": "redone" if looked.is_redone else "kept",
         }
     return said
+
+
+def whole(
+    order: Order, routed: Routed | None, done: Done, more: dict[str, str], looked: Looked | None = None
+) -> web.Response:
+    """The answer to a call that was not streamed; after a second look, `done` is the draft that counts."""
+    counts, cost_usd = (order, done.cost_usd) if looked is None else (looked.order, looked.cost_usd)
+    extra = drafted(more, done.body) + own(counts, routed, done.settled, cost_usd, more, looked)
+    headers = {**done.headers, **shown(order, looked, done), "x-halfpenny-cost-usd": text(cost_usd)}
+    return web.Response(body=spliced(done.body, extra), content_type=JSON, headers=headers)
 
 
 def own(

@@ -54,6 +54,7 @@ class Run(Struct):
     client: Client | None
     is_client_gone: Callable[[], bool]
     receive: Callable[[Attempt, Answer], Awaitable[Done]]
+    meanwhile: Callable[[Done], None] | None = None  # gets what a whole reply came to before that is durable
     attempts: int = 0
     cost_usd: Decimal = ZERO
     until: float = math.inf

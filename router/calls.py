@@ -85,12 +85,15 @@ class Calls:
         """Clients whose calls are not sent for the moment, since their last ones all failed."""
         return tuple(sorted({*self._first.breakers.open, *self._fallback.way.breakers.open}))
 
-    def complete(self, order: Order, is_client_gone: Callable[[], bool]) -> Awaitable[Done]:
+    def complete(
+        self, order: Order, is_client_gone: Callable[[], bool], meanwhile: Callable[[Done], None] | None = None
+    ) -> Awaitable[Done]:
         """Make an unstreamed call.
 
+        Shapes: what it came to is handed to `meanwhile` while the disk still writes its end, and returned once that is durable.
         Errors, when it is awaited: BudgetSpent when no hold could be had; UpstreamError as the client should see it; UnpricedCall.
         """
-        return self._make(order, Run(None, is_client_gone, self._receive_whole))
+        return self._make(order, Run(None, is_client_gone, self._receive_whole, meanwhile))
 
     def stream(self, order: Order, client: Client, closing: Closing) -> Awaitable[Done]:
         """Make a streamed call, writing to the client as it comes.
@@ -265,8 +268,12 @@ class Calls:
             finish_reasons=reply.finish_reasons,
             http_status=200,
         )
-        settled = await self._settle(attempt, ending)
-        return attempt.run.done(settled, headers=answer.passed_on(), body=body, reply=reply)
+        settled, durable = self._settling(attempt, ending)
+        done = attempt.run.done(settled, headers=answer.passed_on(), body=body, reply=reply)
+        if attempt.run.meanwhile is not None:
+            attempt.run.meanwhile(done)
+        await durable
+        return done
 
     async def _receive_stream(self, attempt: Attempt, answer: Answer, client: Client, closing: Closing) -> Done:
         order = attempt.order
@@ -345,6 +352,11 @@ class Calls:
         )
 
     async def _settle(self, attempt: Attempt, ending: Ending) -> CallSettled:
+        event, durable = self._settling(attempt, ending)
+        await durable
+        return event
+
+    def _settling(self, attempt: Attempt, ending: Ending) -> tuple[CallSettled, Awaitable[None]]:
         event = settlement.settled(
             attempt.hold,
             attempt.order.price,
@@ -355,8 +367,7 @@ class Calls:
             time=self._end_time(attempt, ending.duration_s),
         )
         attempt.run.cost_usd += Decimal(event.cost_usd)
-        await self._end(attempt, event)
-        return event
+        return event, self._end(attempt, event)
 
     async def _void(self, attempt: Attempt, error_type: str, reason: str, status: int | None = None) -> None:
         event = settlement.voided(

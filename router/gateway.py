@@ -219,16 +219,17 @@ class Gateway:
         order = await self._order(asked, chat, routed, headers, retry_count(request), kept_bytes)
         if chat.stream:
             return await self._answer_stream(request, order, routed, more)
-        done = await self._calls.complete(order, lambda: has_left(request))
-        looked, cost_usd, counts = None, done.cost_usd, order
-        if ticket is not None and done.instead_of is None and not self.is_draining:
+        if ticket is None:
+            made: list[web.Response] = []  # while the disk writes the call's end; sent once that is durable
+            done = await self._calls.complete(
+                order, lambda: has_left(request), lambda done: made.append(answers.whole(order, routed, done, more))
+            )
+            return Made(made[0], done, routed)
+        looked, done = None, await self._calls.complete(order, lambda: has_left(request))
+        if done.instead_of is None and not self.is_draining:
             looked = await self._second.look(asked, chat, ticket, order, done, lambda: has_left(request))
-            if looked is not None:
-                done, cost_usd, counts = looked.done, looked.cost_usd, looked.order
-        extra = answers.drafted(more, done.body) + answers.own(counts, routed, done.settled, cost_usd, more, looked)
-        shown = {**done.headers, **answers.shown(order, looked, done), "x-halfpenny-cost-usd": text(cost_usd)}
-        response = web.Response(body=spliced(done.body, extra), content_type=JSON, headers=shown)
-        return Made(response, done, routed)
+            done = done if looked is None else looked.done
+        return Made(answers.whole(order, routed, done, more, looked), done, routed)
 
     async def _serve(
         self, request: web.Request, chat: ChatRequest, asked: Asked, hit: Hit, more: dict[str, str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import aiohttp
 import pytest
 from served_home import MEDIUM, USAGE, Served, completion, http, key_of, scripted, served, simulated, sse
 
+from ledger.disk import RealDisk
 from ledger.events import CallRefused, CallReserved, CallSettled, CallVoided
 
 ENDS = (CallSettled, CallVoided)
@@ -516,3 +518,30 @@ async def _until(is_so: Any, seconds: float = 5.0) -> None:
             return
         await asyncio.sleep(0.01)
     raise TimeoutError
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_is_ready_is_not_sent_before_its_end_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, go, sync = asyncio.Event(), threading.Event(), RealDisk.sync
+    go.set()
+
+    def slow_sync(disk: RealDisk, handle: int) -> None:
+        go.wait(10)
+        sync(disk, handle)
+
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        go.clear()  # the hold is durable, else nothing would have been asked
+        writer.write(http(completion()))
+        held.set()
+
+    monkeypatch.setattr(RealDisk, "sync", slow_sync)
+    async with scripted(tmp_path, answer) as running:
+        asking = asyncio.create_task(running.chat())
+        await held.wait()
+        done, _ = await asyncio.wait((asking,), timeout=0.5)
+        waits = running.ledger.state.holds == {} and running.ledger.durable < running.ledger.state.position
+        go.set()
+        status, _, _ = await asking
+    assert (done, waits, status) == (set(), True, 200)  # its end was in the log, and waited for the disk
