@@ -17,7 +17,7 @@ from ledger import collection, dropping, scrub, tail
 from ledger import manifest as manifests
 from ledger.disk import REAL
 from ledger.errors import Damage, LedgerError
-from ledger.home import Home
+from ledger.home import Home, open_to_others
 from ledger.lock import owner
 from ledger.manifest import Manifest
 from ledger.store import load_snapshot
@@ -66,7 +66,7 @@ def _looked(part: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
 
 
 def _permissions(home: Home) -> Iterator[Check]:
-    others = [path for path in (home.path, home.keys, *home.keys.glob("*")) if path.stat().st_mode & 0o077]
+    others = open_to_others(home)
     foreign = [path for path in (home.path, home.journal, home.events) if not os.access(path, os.W_OK)]
     if others:
         named = ", ".join(str(path) for path in others[:3])

@@ -14,6 +14,7 @@ LedgerError
 ├── HomeError           the home directory cannot be used (exit 5)
 │   ├── NotAHome
 │   ├── HomeNotWritable
+│   ├── HomeNotPrivate
 │   └── HomeInUse
 ├── WriteFailed         the disk did not take an event; the process stops
 └── Damage              a file is not what the ledger wrote (exit 4)
@@ -149,6 +150,16 @@ class HomeNotWritable(HomeError):
 
     def __init__(self, home: object, why: str) -> None:
         super().__init__(f"{home} cannot be written: {why}. Give the directory to this user or choose another --home.")
+
+
+class HomeNotPrivate(HomeError):
+    """A home, or a secret in it, that other users may read or write."""
+
+    def __init__(self, home: object, path: object, mode: int) -> None:
+        super().__init__(
+            f"Others may read or write {path}: its mode is {mode:04o}, where a home has 0700 and a secret 0600. "
+            f"Close it with: chmod -R go= {home}."
+        )
 
 
 class HomeInUse(HomeError):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.errors import Conflict, Damage, HomeNotWritable, NotAHome
+from ledger.errors import Conflict, Damage, HomeNotPrivate, HomeNotWritable, NotAHome
 
 CONFIG_NAME = "halfpenny.toml"
 
@@ -132,6 +133,21 @@ def existing(path: Path) -> Home:
     except PermissionError as refused:
         raise HomeNotWritable(path, str(refused.strerror)) from None
     return home
+
+
+def open_to_others(home: Home) -> list[Path]:
+    """The home's directory, that of its secrets, and the secrets, as far as their group or everybody may use them. Errors: OSError."""
+    private = [home.path, *([home.keys] if home.keys.exists() else []), *home.keys.glob("*")]
+    return [path for path in private if path.stat().st_mode & 0o077]
+
+
+def refuse_shared(home: Home) -> None:
+    """Refuse a home that is not its user's alone; whoever writes one asks first. Errors: HomeNotPrivate, HomeNotWritable."""
+    try:
+        for path in open_to_others(home):
+            raise HomeNotPrivate(home.path, path, stat.S_IMODE(path.stat().st_mode))
+    except OSError as refused:
+        raise HomeNotWritable(home.path, str(refused.strerror)) from None
 
 
 def create(path: Path, config: str) -> Home:

@@ -22,7 +22,7 @@ from ledger import manifest as manifests
 from ledger.disk import REAL, Disk, publish
 from ledger.errors import InvalidInput, NoLongerHere
 from ledger.events import STAMPS, CallCorrected, CallOrphaned, CallReserved, Event, MonthAdjusted
-from ledger.home import Home, existing
+from ledger.home import Home, existing, refuse_shared
 from ledger.journal import Limits, Pending
 from ledger.manifest import Manifest, Position
 from ledger.projections import State, apply, check, replay
@@ -76,9 +76,10 @@ class Ledger:
 
         Shapes: a service seals in a child process of its own; a command does it in place, when there is enough.
         `folds` are brought up from their positions; `on_sealed` names, as module:function, what keeps snapshots.
-        Errors: NotAHome, HomeInUse, HomeNotWritable, Damage.
+        Errors: NotAHome, HomeNotPrivate, HomeInUse, HomeNotWritable, Damage.
         """
         home = existing(path)
+        refuse_shared(home)
         state, known = State(), ids.Known(home, lambda after: _read_all(home, after))
 
         def fold(manifest: Manifest) -> Take:

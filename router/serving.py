@@ -44,8 +44,9 @@ def run(
     """Serve until told to stop; prints its URL on stderr once it answers.
 
     Shapes: `more` and `jobs` are what other rooms add, made over the open ledger. Returns the exit code.
-    Errors: HomeError (in use, not writable, address taken), Damage; nothing was served.
+    Errors: HomeError (in use, not writable, open to others, address taken), Damage; nothing was served.
     """
+    os.umask(0o077)  # what is written under names of its own asks for its mode; this is for what libraries write
     gc.disable()  # what a start loads stays to the end: walking over it while it grows is a tenth of the start
     pepper, admin_token = home.pepper(), home.admin_token()
     terms = terms_of(config)
@@ -89,6 +90,7 @@ def run(
             follower.after = lambda event: loop.call_soon(watch.look) if watch.note(event) else None
             ledger.announce(url)
             print(f"Halfpenny listens on {url}", file=sys.stderr, flush=True)
+            warn_of_root(os.geteuid())
 
         # What was loaded to start stays to the end; the collector need not walk over it again and again.
         gc.freeze()
@@ -99,6 +101,15 @@ def run(
     finally:
         ledger.close()
     return 0
+
+
+def warn_of_root(user: int) -> None:
+    """A line of the log where the service runs as root; no refusal, since in a container it often has to."""
+    if user == 0:
+        import structlog  # noqa: PLC0415 - it is loaded by now
+
+        todo = "It needs no right of root: run it as a user of its own, who owns the home."
+        structlog.stdlib.get_logger().warning("runs_as_root", todo=todo)
 
 
 def end_at_once(failed: WriteFailed) -> None:

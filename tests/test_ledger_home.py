@@ -6,12 +6,15 @@ import hashlib
 import hmac
 import os
 import stat
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from ledger.errors import Conflict, Damage, HomeNotWritable, NotAHome
+from ledger.errors import Conflict, Damage, HomeNotPrivate, HomeNotWritable, NotAHome
 from ledger.home import Home, create, existing, key_hash, new_key
+from ledger.store import Ledger
 
 CONFIG = 'provider = "simulated"'
 
@@ -179,3 +182,23 @@ def test_a_new_key_begins_with_its_id() -> None:
     assert key.startswith(key_id + "_")
     assert (len(key_id), len(key)) == (11, 55)  # hp_ and 8 hex digits; _ and 43 characters of 32 random bytes
     assert key != other
+
+
+@pytest.mark.parametrize(
+    ("name", "as_made", "open_to"),
+    [(".", 0o700, 0o750), (".", 0o700, 0o701), ("keys", 0o700, 0o720), ("keys/pepper", 0o600, 0o640),
+     ("keys/admin.token", 0o600, 0o602)],
+)  # fmt: skip
+def test_a_home_that_others_may_use_is_not_written(tmp_path: Path, name: str, as_made: int, open_to: int) -> None:
+    home = create(tmp_path / "home", CONFIG)
+    path = home.path / name
+    assert mode(path) == as_made
+    path.chmod(open_to)
+
+    with pytest.raises(HomeNotPrivate) as refused:
+        Ledger.open(home.path, clock=lambda: datetime.now(UTC))
+
+    assert f"{open_to:04o}" in str(refused.value)
+    assert not home.lock.exists()
+    subprocess.run(str(refused.value).rpartition("with: ")[2].removesuffix(".").split(), check=True)
+    Ledger.open(home.path, clock=lambda: datetime.now(UTC)).close()

@@ -32,8 +32,9 @@ NOW = datetime(2025, 12, 1, tzinfo=UTC)
 
 
 def thawed(name: str, path: Path) -> Home:
-    """A copy to work on."""
+    """A copy to work on, closed as a home has to be, which git does not keep."""
     shutil.copytree(HOMES / name, path)
+    path.chmod(0o700)
     return Home(path)
 
 
