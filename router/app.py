@@ -223,7 +223,12 @@ def build(
         ),
     )
     admin = Admin(submit=ledger.submit, seal=seal, now=now, new_id=new_id)
-    door = Door(KeyRing(pepper, admin_token, ledger.state.keys), new_id=new_id, on_fatal=on_fatal)
+    door = Door(
+        KeyRing(pepper, admin_token, ledger.state.keys),
+        new_id=new_id,
+        on_fatal=on_fatal,
+        hosts=config.server.answers_to,
+    )
 
     async def described(_: web.Request, __: Visit) -> web.StreamResponse:
         from router.openapi import document  # noqa: PLC0415 (serving starts faster without it)

@@ -23,6 +23,7 @@ from router.standing import Terms, config_of
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
+HostName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])$")]
 ArmName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 
 ENVIRONMENT_PREFIX = "HALFPENNY"
@@ -34,11 +35,13 @@ Fallback = Literal["none", "queue", "human"]  # who answers when no arm fits; a 
 class Server(Section, frozen=True, kw_only=True):
     """The port and its limits. Units: bytes, seconds, calls.
 
+    `hosts` are the names it answers to, without a port; a request for another Host gets 421. Empty: it answers to all.
     `clock` "request" takes a call's moment from x-halfpenny-time (RFC 3339), so that a past month can be replayed;
     `trust_simulated_durations` takes durations from the simulator's headers. Both are for the demo and tests.
     """
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    hosts: tuple[HostName, ...] = ()
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8484
     clock: Literal["wall", "request"] = "wall"
     max_body_bytes: Positive = 4 * 2**20
@@ -48,6 +51,12 @@ class Server(Section, frozen=True, kw_only=True):
     forward_simulate_headers: bool = False
     trust_simulated_durations: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def answers_to(self) -> frozenset[str]:
+        """Every name in small letters, and what it was told to listen at, where commands ask; none when it answers to all."""
+        own = f"[{self.host}]" if ":" in self.host else self.host
+        return frozenset(name.lower() for name in (*self.hosts, own)) if self.hosts else frozenset()
 
 
 class Classifier(Section, frozen=True, kw_only=True):

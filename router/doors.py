@@ -22,6 +22,7 @@ from router.errors import (
     BadRequest,
     Clash,
     HttpError,
+    Misdirected,
     NotYours,
     Overloaded,
     SlowBody,
@@ -38,7 +39,7 @@ PUBLIC = ("public",)
 CLIENT_LEFT = 499  # nginx's number for it
 BODY_S = 30.0  # for a body to come whole; it is waited for by nobody who holds anything
 # A name or an address and a port, as RFC 9112 has it. No path and no query: nothing may read another place out of it.
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 HOSTS_SEEN_AT_MOST = 64
 _hosts_seen: set[str] = set()  # well-formed ones, which need no second look
 ROLES = ("app", "agent", "client", "admin")
@@ -88,10 +89,20 @@ class UnmarkedRoute(TypeError):
 
 
 class Door:
-    """Lets requests in. `on_fatal` is called once a ledger could not write, and should not return."""
+    """Lets requests in. `on_fatal` is called once a ledger could not write, and should not return.
 
-    def __init__(self, keys: KeyRing, *, new_id: Callable[[], str], on_fatal: Callable[[WriteFailed], None]) -> None:
-        self._keys, self._new_id, self._on_fatal = keys, new_id, on_fatal
+    Shapes: `hosts` are the names it answers to beside its own address, in small letters; none: to every one.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        *,
+        new_id: Callable[[], str],
+        on_fatal: Callable[[WriteFailed], None],
+        hosts: frozenset[str] = frozenset(),
+    ) -> None:
+        self._keys, self._new_id, self._on_fatal, self._hosts = keys, new_id, on_fatal, hosts
 
     def build(self, routes: Sequence[Route], *, max_body_bytes: int) -> web.Application:
         """The application of these routes; everything else answers 404 or 405 in the same shape.
@@ -120,12 +131,12 @@ class Door:
         return identity
 
     def _guarded(self, route: Route, max_body_bytes: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        is_public, roles, handler = route.roles == PUBLIC, route.roles, route.handler
+        is_public, roles, handler, hosts = route.roles == PUBLIC, route.roles, route.handler, self._hosts
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             request_id = self._new_id()
             try:
-                _check_place(request)
+                _check_place(request, hosts)
                 identity, content = None if is_public else self._identity(request, roles), request.content
                 body = content.read_nowait() if content.is_eof() else b"" if is_public else await _whole_body(request)
                 if len(body) > max_body_bytes:
@@ -159,20 +170,29 @@ class Door:
         return guarded
 
 
-def _check_place(request: web.Request) -> None:
-    """A request for this server and a path of it, whatever else its first lines say. Errors: BadRequest.
+def _check_place(request: web.Request, hosts: frozenset[str]) -> None:
+    """A request for this server and a path of it, whatever else its first lines say. Errors: BadRequest, Misdirected.
 
     Roles hang on the route that was found, so an odd place opens nothing; behind a proxy it could be read in two ways.
     """
     if not request.raw_path.startswith("/"):
         raise BadRequest("Ask for a path, like /v1/models; this is no proxy.")
     host = request.headers.get(hdrs.HOST)
-    if host in _hosts_seen:
+    if host in _hosts_seen and not hosts:
         return
-    if _HOST.fullmatch(host or "") is None and (host is not None or request.version >= HttpVersion11):
+    named = _HOST.fullmatch(host or "")
+    if named is None and (host is not None or request.version >= HttpVersion11):
         raise BadRequest("The Host header must be one name or address, with or without a port.", param="Host")
+    if hosts and (named is None or (named[1].lower() not in hosts and named[1] != _own_address(request))):
+        raise Misdirected
     if host is not None and len(_hosts_seen) < HOSTS_SEEN_AT_MOST:
         _hosts_seen.add(host)
+
+
+def _own_address(request: web.Request) -> str:
+    """The address a connection came in at. Nobody leads a browser there under a name of his own."""
+    address = str((request.get_extra_info("sockname") or ("",))[0])
+    return f"[{address}]" if ":" in address else address
 
 
 async def _whole_body(request: web.Request) -> bytes:

@@ -13,6 +13,7 @@ HttpError
 ├── KeyUnfinished       409  one whose call may have been billed, and whose answer is lost
 ├── SlowBody            408  a body that does not come
 ├── TooLarge            413
+├── Misdirected         421  a host that is none of server.hosts
 ├── QuotaSpent          429  the budget; a client must not try again
 ├── ClientLeft          499  the client, before anything was sent upstream; it reads no answer
 ├── Overloaded          503  too many calls at once, or a drain
@@ -179,6 +180,19 @@ class TooLarge(HttpError):
             413,
             f"The body is larger than {limit} bytes. Send less, or raise max_body_bytes in halfpenny.toml.",
             code="request_too_large",
+        )
+
+
+class Misdirected(HttpError):
+    """Asked under a name it does not answer to."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            421,
+            "This service does not answer to the Host of this request. Ask under one of its names, or add the name to "
+            "server.hosts in halfpenny.toml.",
+            param="Host",
+            code="misdirected_request",
         )
 
 

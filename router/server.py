@@ -20,6 +20,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 
 LINGER_S = 10.0  # for what is still to come of a body that nobody wants, so that the client gets to read its answer
+HEAD_S = 10.0  # for a request's line and headers, from their first byte; an idle connection has longer
 _BODILESS = (204, 304)
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -30,11 +31,25 @@ DIRECT = web.AppKey("direct", dict[tuple[str, str], Answering])
 class _Connection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_table",)
+    __slots__ = ("_table", "_timed")
 
     def __init__(self, *given: Any, table: dict[tuple[str, str], Answering], **named: Any) -> None:
         super().__init__(*given, **named)
         self._table = table
+        self._timed = -1  # the number of the request whose head began and did not end at once
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came. A head that does not come in one piece, as nearly every one does, is given HEAD_S."""
+        super().data_received(data)
+        waiter, number = self._waiter, self._request_count
+        is_waiting = number == 0 if waiter is None else not waiter.done()
+        if is_waiting and self._timed != number and data.strip(b"\r\n"):
+            self._timed = number
+            self._loop.call_later(HEAD_S, self._end_unfinished, number)
+
+    def _end_unfinished(self, number: int) -> None:
+        if self._request_count == number:
+            self.force_close()
 
     async def start(self) -> None:
         """Answer requests, one after the other, until the connection is to be closed."""

@@ -133,6 +133,23 @@ async def test_a_plain_host_is_let_in(tmp_path: Path, host: str) -> None:
         )
 
 
+async def test_a_host_that_is_not_on_the_list_is_a_421_on_every_route(tmp_path: Path) -> None:
+    """Its own address is always on it, since commands beside the service ask there; and a probe does."""
+    async with whole(tmp_path, 'server.hosts = ["LLM.example.com", "[fd00::1]"]') as running:
+        port = running.url.rpartition(":")[2]
+        key = f"Authorization: Bearer {key_of('app')}\r\n"
+        for route in running.service.routes:
+            path = re.sub(r"{(\w+)[^}]*}", lambda name: NAMES[name[1]], route.path)
+            for host in ("evil.example", "llm.example.com.evil.example", "evil.example:8484", "[fd00::2]", "127.0.0.2"):
+                got, _ = await raw(running, f"{route.method} {path} HTTP/1.1\r\nHost: {host}\r\n{key}\r\n".encode())
+                assert got.startswith(b"HTTP/1.1 421"), (path, host)
+                assert b'"code":"misdirected_request"' in got
+        for host in ("llm.example.com", "LLM.EXAMPLE.COM:443", "[fd00::1]:8484", "127.0.0.1", f"127.0.0.1:{port}"):
+            got, _ = await raw(running, f"GET /v1/models HTTP/1.1\r\nHost: {host}\r\n{key}\r\n".encode())
+            assert got.startswith(b"HTTP/1.1 200"), host
+        assert (await raw(running, f"GET /v1/models HTTP/1.0\r\n{key}\r\n".encode()))[0].startswith(b"HTTP/1.0 421")
+
+
 async def test_two_keys_are_no_key(tmp_path: Path) -> None:
     async with whole(tmp_path) as running:
         good, bad = f"Authorization: Bearer {key_of('app')}\r\n", "Authorization: Bearer no\r\n"
@@ -185,6 +202,66 @@ async def test_a_request_with_two_readings_is_refused_and_nothing_after_it_is_he
         assert got.count(b"HTTP/1.") == 1
         assert is_closed
         assert running.events(CallReserved) == []
+
+
+async def test_headers_that_trickle_are_cut_off_and_an_idle_connection_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.server.HEAD_S", 0.5)
+    request = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('app')}\r\n\r\n".encode()
+    async with whole(tmp_path) as running:
+        port = int(running.url.rpartition(":")[2])
+        idle_reader, idle = await asyncio.open_connection("127.0.0.1", port)
+        silent_reader, silent = await asyncio.open_connection("127.0.0.1", port)
+        idle.write(request + b"\r\n")  # some send an empty line after a request; it begins no other
+        assert (await idle_reader.readuntil(b"}]}")).startswith(b"HTTP/1.1 200")
+
+        for before in (b"", request):  # a connection's first request, and a later one
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            if before:
+                writer.write(before)
+                assert (await reader.readuntil(b"}]}")).startswith(b"HTTP/1.1 200")
+            writer.write(b"GET /v1/models HTTP/1.1\r\n")
+            rest, sent = asyncio.create_task(reader.read()), 0
+            while not rest.done():
+                writer.write(b"X-Slow: x\r\n"[sent % 11 : sent % 11 + 1])
+                sent += 1
+                await asyncio.wait((rest,), timeout=0.02)
+            assert await _nothing(rest) == b""
+            assert sent > 5  # what comes later does not begin its time anew, and it has some
+            writer.close()
+
+        for reader, writer in ((idle_reader, idle), (silent_reader, silent)):
+            writer.write(request)
+            assert (await asyncio.wait_for(reader.readuntil(b"}]}"), 10)).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+
+async def _nothing(rest: asyncio.Task[bytes]) -> bytes:
+    """What came before the end; a connection that was cut while more was on its way may end in a reset."""
+    try:
+        return await rest
+    except ConnectionError:
+        return b""
+
+
+async def test_a_head_in_pieces_that_comes_in_time_is_answered_and_leaves_no_timer_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.server.HEAD_S", 0.5)
+    request = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('app')}\r\n\r\n".encode()
+    async with whole(tmp_path) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))
+        for at in range(0, len(request), 20):
+            writer.write(request[at : at + 20])
+            await writer.drain()
+        assert (await reader.readuntil(b"}]}")).startswith(b"HTTP/1.1 200")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 1.5)  # its timer has run by now, and closed nothing
+
+        writer.write(request)
+        assert (await reader.readuntil(b"}]}")).startswith(b"HTTP/1.1 200")
+        writer.close()
 
 
 async def test_a_body_that_does_not_come_is_a_408_and_headers_that_do_not_come_close_the_connection(
