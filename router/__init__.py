@@ -31,6 +31,7 @@ For serving calls:
     bounding         the same over the ledger's state
     budget_watch     says that spend reached a share of a cap
     warning_hook     tells a webhook of it                                               edge: aiohttp
+    unsent           warnings that nobody has taken yet, kept over a restart             edge: disk
     holds            the line in which calls wait for holds to come free                 edge: asyncio
     upstream         the one awaited call on a model                                     edge: aiohttp
     fallback         another model in the place of one that failed

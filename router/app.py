@@ -21,8 +21,9 @@ import structlog
 import uuid_utils
 from aiohttp import web
 
+from ledger.alarms import warning_of
 from ledger.errors import HomeError, WriteFailed
-from ledger.events import Event
+from ledger.events import DriftAlarmed, Event
 from ledger.projections import State
 from router.admin import Admin, Seal
 from router.budget_watch import BudgetWatch
@@ -42,6 +43,7 @@ from router.server import Runner
 from router.shared_budget import shared_budget
 from router.shared_replies import shared_store
 from router.standing import Standings
+from router.unsent import Unsent
 from router.upstream import Upstream
 from router.views import Views
 from router.warning_hook import WarningHook
@@ -150,7 +152,8 @@ def build(
     upstream = Upstream(config.provider, provider_key)
     secrets, other = environment or {}, config.fallback
     second = Upstream(other, secrets.get(other.key_env)) if other.base_url else None
-    hook = WarningHook(config.budget, secrets, now=now)
+    unsent = Unsent(None if content is None else content / "unsent")
+    hook = WarningHook(config.budget, secrets, now=now, unsent=unsent)
     watch = BudgetWatch(ledger.state, config.budget.warn_at, submit=ledger.submit, new_id=new_id, tell=hook.tell)
     budget = shared_budget(
         ledger.state,
@@ -245,6 +248,7 @@ def build(
 
     async def pool(_: web.Application) -> AsyncIterator[None]:
         async with upstream, second or nullcontext(), budget or nullcontext():
+            hook.resume(lambda event: isinstance(event, DriftAlarmed) or warning_of(event) in ledger.state.warned)
             yield
         await hook.settle()
         await cache.settle()

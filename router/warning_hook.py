@@ -1,7 +1,7 @@
 """Tells a configured address of each budget warning and drift alarm, by a signed POST, once its event is durable.
 
-The event is the record; the hook is the doorbell. It is tried a few times with doubling waits, and what nobody took is
-logged. Its id is the event's, so a receiver can drop what it has.
+The event is the record; the hook is the doorbell. It is tried a few times with doubling waits; what nobody took is logged,
+kept, and tried again after the next start. Its id is the event's, so a receiver can drop what it has.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ledger.events import BudgetWarned, DriftAlarmed
 from ledger.webhooks import signed_headers
 from router.config import Budget
 from router.provider_config import BadConfig
+from router.unsent import Unsent
 
 TRIES = 5
 FIRST_WAIT_S = 1.0  # doubled from try to try
@@ -40,6 +41,7 @@ class WarningHook:
         *,
         now: Callable[[], datetime],
         sleep: Sleep = asyncio.sleep,
+        unsent: Unsent | None = None,
     ) -> None:
         self._url, self._now, self._sleep = settings.webhook_url, now, sleep
         self._secret = environment.get(settings.webhook_secret_env, "").encode()
@@ -48,12 +50,26 @@ class WarningHook:
                 f"budget.webhook_url is set and {settings.webhook_secret_env} is not in the environment. "
                 "Set it to the secret that signs what is sent, or remove the address."
             )
+        self._unsent = unsent or Unsent(None)
         self._under_way: set[asyncio.Task[None]] = set()
 
     def tell(self, event: BudgetWarned | DriftAlarmed, durable: Awaitable[None]) -> None:
         """Send it in a task of its own once it is durable; nobody waits for it."""
+        if self._url:
+            self._unsent.keep(event)
+            self._begin(event, durable)
+
+    def resume(self, is_recorded: Callable[[BudgetWarned | DriftAlarmed], bool]) -> None:
+        """Send what nobody had taken when the service ended; what the log does not have is not told."""
         if not self._url:
             return
+        for event in self._unsent.all():
+            if is_recorded(event):
+                self._begin(event, None)
+            else:
+                self._unsent.drop(event.id)
+
+    def _begin(self, event: BudgetWarned | DriftAlarmed, durable: Awaitable[None] | None) -> None:
         if len(self._under_way) >= WAITING_AT_MOST:
             _log.error("warning_not_told", event_id=event.id, why="too many wait")
             return
@@ -69,8 +85,9 @@ class WarningHook:
         for task in waiting:
             task.cancel()
 
-    async def _tell(self, event: BudgetWarned | DriftAlarmed, durable: Awaitable[None]) -> None:
-        await durable
+    async def _tell(self, event: BudgetWarned | DriftAlarmed, durable: Awaitable[None] | None) -> None:
+        if durable is not None:
+            await durable
         body, why = payload(event), ""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
@@ -85,6 +102,7 @@ class WarningHook:
                     why = type(broke).__name__
                     continue
                 if 200 <= status < 300:
+                    self._unsent.drop(event.id)
                     return
                 why = f"HTTP {status}"
                 if 300 <= status < 500 and status not in RETRIED:

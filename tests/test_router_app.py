@@ -25,8 +25,9 @@ import pytest
 from aiohttp import web
 from served_home import MEDIUM, completion, configured, fill, journal_events
 
+from ledger import admin
 from ledger.errors import WriteFailed
-from ledger.events import CallOrphaned, CallReserved, CallSettled
+from ledger.events import BudgetWarned, CallOrphaned, CallReserved, CallSettled
 from ledger.home import Home, create
 from ledger.lock import owner
 from ledger.store import Ledger
@@ -187,6 +188,49 @@ def test_commands_write_through_the_service_with_the_homes_token(tmp_path: Path)
 
             assert (status, said["sealed"] > 0) == (200, True)
             assert list(home.events.rglob("*.parquet"))
+
+
+def test_a_warning_nobody_took_before_a_kill_is_told_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HALFPENNY_WEBHOOK_SECRET", "whispered")
+    answers = threading.Event()
+    answers.set()
+    took: list[str] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            took.append(self.headers["webhook-id"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    # The port is bound and does not listen yet: nobody is there.
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Receiver, bind_and_activate=False)
+    receiver.server_bind()
+    address = f"http://127.0.0.1:{receiver.server_port}/hook"
+    with provider(answers) as upstream:
+        home = made_home(tmp_path, upstream, f'budget.webhook_url = "{address}"\nbudget.warn_at = [1.0]')
+        ledger = Ledger.open(home.path, clock=lambda: datetime.now(UTC))
+        stamp = admin.Stamp("cap", datetime.now(UTC))
+        ledger.append_now(admin.budget_set(stamp, "acme", "0.0000001", hard=False, valid_from="2025-01-01"))
+        ledger.close()
+        with process(home) as (child, url):
+            assert ask(url, "/v1/chat/completions", CALL)[0] == 200
+            _until(lambda: any(isinstance(e, BudgetWarned) for e in journal_events(home)))
+            child.kill()
+        receiver.server_activate()
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        try:
+            with process(home):
+                _until(lambda: bool(took))
+        finally:
+            receiver.shutdown()
+            receiver.server_close()
+
+    (warned,) = (e for e in journal_events(home) if isinstance(e, BudgetWarned))
+    assert took == [warned.id]
 
 
 @pytest.mark.skipif(

@@ -21,6 +21,7 @@ from ledger import admin
 from ledger.events import BudgetWarned
 from router.config import Budget
 from router.provider_config import BadConfig
+from router.unsent import Unsent
 from router.warning_hook import TRIES, WarningHook
 
 AT = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -128,6 +129,53 @@ async def test_nothing_is_told_before_the_warning_is_durable() -> None:
         await hook.settle()
 
     assert len(receiver.got) == 1
+
+
+async def after_a_start(url: str, folder: Path, *, is_recorded: bool = True) -> None:
+    """A new process with the same home tells what it has to, without waiting between tries."""
+    hook = WarningHook(
+        Budget(webhook_url=url),
+        {"HALFPENNY_WEBHOOK_SECRET": "s"},
+        now=lambda: AT,
+        sleep=lambda _: asyncio.sleep(0),
+        unsent=Unsent(folder),
+    )
+    hook.resume(lambda _: is_recorded)
+    await hook.settle()
+
+
+@pytest.mark.anyio
+async def test_a_warning_that_nobody_took_is_posted_after_each_start_until_somebody_does(tmp_path: Path) -> None:
+    async with receiving(503, 503, 503, 503, 503, 503, 200) as (receiver, url):
+        hook = WarningHook(
+            Budget(webhook_url=url),
+            {"HALFPENNY_WEBHOOK_SECRET": "s"},
+            now=lambda: AT,
+            unsent=Unsent(tmp_path / "unsent"),
+        )
+        durable = asyncio.get_running_loop().create_future()
+        durable.set_result(None)
+        hook.tell(WARNED, durable)
+        await hook.settle()  # its process ends amid the waits between tries
+        before = len(receiver.got)
+        for _ in range(4):
+            await after_a_start(url, tmp_path / "unsent")
+
+    assert 0 < before < TRIES
+    assert len(receiver.got) == 7  # the seventh was taken, and no start after that tells it again
+    assert {(headers["webhook-id"], body) for headers, body in receiver.got} == {("w-1", receiver.got[0][1])}
+    assert list((tmp_path / "unsent").iterdir()) == []
+
+
+@pytest.mark.anyio
+async def test_a_warning_whose_event_was_lost_is_not_told_after_a_start(tmp_path: Path) -> None:
+    Unsent(tmp_path / "unsent").keep(WARNED)
+    (tmp_path / "unsent" / "torn.json").write_text('{"type":')
+    async with receiving(200) as (receiver, url):
+        await after_a_start(url, tmp_path / "unsent", is_recorded=False)
+
+    assert receiver.got == []
+    assert list((tmp_path / "unsent").iterdir()) == []
 
 
 def test_an_address_without_a_secret_is_refused() -> None:
