@@ -27,6 +27,9 @@ from ledger.home import Home
 from ledger.manifest import Position
 from ledger.stamping import Chain, moment_of
 
+GROUP_EVENTS = (
+    64  # of one turn, and they are written while it goes on: with hundreds of callers the disk works beside the loop
+)
 MOMENT_S = 0.001  # events submitted within so long of each other, and written together, have one recorded_at
 
 
@@ -192,6 +195,8 @@ class Journal:
             chain.stamp(bodies, self._moment, group.parts)
             if not group.is_gathering:
                 self._gather(group)
+            elif len(group.parts) >= 2 * GROUP_EVENTS and not group.is_due:
+                self._ring()
             return Pending(self, group, first, chain.sequence)
 
     def offer(self, number: int) -> None:

@@ -26,7 +26,7 @@ TICK_S = 60.0  # how often files in their grace are looked at when nothing else 
 SCRUB_S = 3600.0  # how often an idle service publishes, which scrubs segments; see scrub.TURNS_A_DAY
 WORTH_SEALING_FILES = 32  # a short command leaves its few events in the journal until this many files wait
 WORTH_SEALING_EVENTS = 20_000
-SWITCH_S = 0.0005  # the writer's thread waits at most so long for the interpreter; Python's 5 ms would be ten syncs
+SWITCH_S = 0.0001  # the writer's thread waits at most so long for the interpreter; Python's 5 ms would be twenty syncs
 TIMEOUT_S = 120.0  # for a first publish, or a seal somebody waits for
 
 Clock = Callable[[], datetime]

@@ -18,7 +18,7 @@ from ledger.disk import REAL, RealDisk, write_all
 from ledger.errors import WriteFailed
 from ledger.events import CallReserved
 from ledger.home import Home
-from ledger.journal import MOMENT_S, Journal, Limits
+from ledger.journal import GROUP_EVENTS, MOMENT_S, Journal, Limits
 from ledger.manifest import Position
 from ledger.recovery import new_file
 from ledger.stamping import stamped_group
@@ -231,11 +231,24 @@ def test_all_that_a_turn_of_a_loop_appends_is_one_write(home: Home, disk: Watche
         await journal.submit([body(number)])
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(append(number) for number in range(200)))
+        await asyncio.gather(*(append(number) for number in range(GROUP_EVENTS)))
 
     asyncio.run(all_of_them())
     journal.close()
-    assert (disk.writes, disk.syncs, len(lines(home))) == (1, 1, 200)
+    assert (disk.writes, disk.syncs, len(lines(home))) == (1, 1, GROUP_EVENTS)
+
+
+def test_the_first_events_of_a_long_turn_are_written_while_it_goes_on(home: Home, journal: Journal) -> None:
+    async def turn() -> bool:
+        first = journal.submit([body(0)])
+        for number in range(1, GROUP_EVENTS + 1):
+            journal.submit([body(number)])
+        until = time.monotonic() + 5
+        while not first.is_durable and time.monotonic() < until:
+            time.sleep(0.001)  # no step of the loop in between  # noqa: ASYNC251
+        return first.is_durable
+
+    assert asyncio.run(turn())
 
 
 def test_a_loop_that_blocks_until_durable_is_not_waited_for(home: Home, journal: Journal) -> None:
