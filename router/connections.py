@@ -1,6 +1,6 @@
 """Connections to one provider, kept open between calls: aiohttp's connector makes them, its parser reads what comes.
 
-aiohttp's session does for every request what is the same for all of ours, a third of what a call costs in all: it merges
+aiohttp's session does for every request what is the same for all of ours, a sixth of what a call cost: it merges
 headers, looks for cookies, redirects and proxies, and starts a task that writes. What is left out here is only that. Names,
 TLS, the parser and the stream of a body with its back pressure are aiohttp's, by `connect` and the protocol it gives.
 """
