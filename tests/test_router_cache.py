@@ -263,7 +263,8 @@ async def test_a_store_that_breaks_in_mid_run_costs_no_call(tmp_path: Path) -> N
         store = running.service.cache._store
         assert isinstance(store, SqliteStore)
         assert isinstance(store._connection, sqlite3.Connection)
-        store._connection.close()
+        # In its own thread, which may be writing: closed under its hands, SQLite would take the process with it.
+        await asyncio.get_running_loop().run_in_executor(store._thread, store._connection.close)
 
         assert [(await chat(running))[0] for _ in range(2)] == [200, 200]
 
