@@ -31,6 +31,7 @@ CASES: tuple[tuple[HttpError, int, str | None], ...] = (
     (errors.NotYours("ticket", "Look again."), 404, "not_found"),
     (errors.UnknownModel("No."), 404, "model_not_found"),
     (errors.WrongMethod(("POST",)), 405, "method_not_allowed"),
+    (errors.Misdirected(), 421, "misdirected_request"),
     (errors.Clash("No."), 409, "conflict"),
     (errors.KeyReused(), 409, "idempotency_key_reused"),
     (errors.KeyUnfinished("c"), 409, "idempotency_key_unfinished"),
