@@ -39,6 +39,7 @@ STREAM_EVENTS = 54
 WORDS = STREAM_EVENTS - 4
 PACED = "In the time a model takes: "  # what a request says to get its stream so
 FIRST_TOKEN_S, TOKEN_S = 0.2, 0.01
+KEPT_S = 60  # an idle connection to the provider: no row begins a round with handshakes
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -145,7 +146,7 @@ async def _serve_proxy(upstream: str, *, is_gate: bool) -> None:
     """The floor, and with `is_gate` the gate."""
     keys, prices = {"hp_bench": "acme"}, {MODEL: (Decimal("0.40"), Decimal("2.00"))}
     spent = {"acme": Decimal(0)}
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S)
     session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
 
     def charge(usage: dict[str, int], model: str) -> None:
@@ -188,11 +189,9 @@ async def _serve_proxy(upstream: str, *, is_gate: bool) -> None:
 
 def _serve_ours(home: Path) -> None:
     """The real service, with its real entry."""
-    from ledger.home import existing  # noqa: PLC0415 (the other servers must not pay for it)
-    from router import config, serving  # noqa: PLC0415
+    from router.cli import run_service  # noqa: PLC0415 (the other servers must not pay for it)
 
-    kept = existing(home)
-    serving.run(kept, config.load(kept.config, os.environ), os.environ)
+    run_service(home, None)
 
 
 def made_home(path: Path, upstream: str) -> str:
@@ -227,8 +226,8 @@ def made_home(path: Path, upstream: str) -> str:
 
 
 def settings(upstream: str) -> str:
-    """The configuration of a home that forwards to a provider."""
-    return f'[server]\nport = 0\n[provider]\nbase_url = "{upstream}/v1"\n'
+    """The configuration of a home that forwards to a provider, whose connections are kept as long as the floor and the gate keep theirs."""
+    return f'[server]\nport = 0\n[provider]\nbase_url = "{upstream}/v1"\nkeepalive_s = {KEPT_S}\n'
 
 
 def issued_key(home: Home, at: datetime) -> tuple[str, Event]:

@@ -21,6 +21,7 @@ from ledger import bodies
 from ledger import manifest as manifests
 from ledger.disk import REAL
 from ledger.journal import Limits
+from ledger.sealer import Ahead
 from ledger.writer import Writer
 
 RATE = 4_000  # events a second; reference/storage.md, section 3
@@ -46,7 +47,7 @@ async def _round(path: Path) -> Latencies:
     home = unfolded(path, FILES * A_FILE)
     never = Limits(events=10**9, seconds=10**9)
     writer = Writer.open(
-        home, fold=lambda _: lambda _: None, clock=lambda: datetime.now(UTC), limits=never, is_service=True
+        home, fold=lambda _: lambda _: None, clock=lambda: datetime.now(UTC), limits=never, ahead=Ahead(home)
     )
     try:
         sealing, seconds = await _offered(writer, lambda: manifests.load(home, REAL).sealed_up_to < FILES - 1)

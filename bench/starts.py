@@ -25,6 +25,7 @@ from ledger.events import Event
 from ledger.home import Home
 from ledger.manifest import Manifest, Position
 from ledger.projections import State, apply
+from ledger.sealer import Ahead
 from ledger.stamping import stamped_group
 from ledger.store import Ledger
 
@@ -82,7 +83,7 @@ def _plain(home: Path) -> None:
 
 
 def _start(home: Path) -> None:
-    Ledger.open(home, clock=lambda: datetime.now(UTC), is_service=True)
+    Ledger.open(home, clock=lambda: datetime.now(UTC), ahead=Ahead(Home(home)))
 
 
 if __name__ == "__main__":

@@ -8,15 +8,15 @@ is accepted at a look (acceptance.py); the others are read back, which alone ref
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import cache
 from math import copysign
-
-import msgspec
 
 from ledger import codec
 from ledger.acceptance import acceptance_of
-from ledger.codec import COLUMNS, BadLine
+from ledger.codec import BadLine
+from ledger.columns import fields_of
 from ledger.errors import InvalidInput
 from ledger.events import EVENTS, STAMPS, Event
 
@@ -24,20 +24,17 @@ LIMIT_BYTES = 256 * 1024  # a quarter of what DuckDB is told is the largest line
 _PLACES = 6
 _AT_UTC = timedelta(0)
 
-
-def _fields_of(kind: type[Event], sql: tuple[str, ...]) -> tuple[str, ...]:
-    keys = {column.key for column in COLUMNS if column.sql in sql}
-    return tuple(
-        field.name for field in msgspec.structs.fields(kind) if field.encode_name in keys and field.name not in STAMPS
-    )
-
-
-_ROUNDED: Mapping[type[Event], tuple[str, ...]] = {
-    kind: _fields_of(kind, ("DECIMAL(12,6)", "DECIMAL(9,6)")) for kind in EVENTS
-}
-_MONEY: Mapping[type[Event], tuple[str, ...]] = {kind: _fields_of(kind, ("DECIMAL(18,12)",)) for kind in EVENTS}
-_MOMENTS: Mapping[type[Event], tuple[str, ...]] = {kind: _fields_of(kind, ("TIMESTAMPTZ",)) for kind in EVENTS}
 _ACCEPTS: dict[type[Event], Callable[[Event], bool]] = {}  # made when the first of a kind comes
+
+
+@cache
+def _fields(kind: type[Event], *sql: str) -> tuple[str, ...]:
+    return tuple(name for name, column in fields_of(kind) if column.sql in sql and name not in STAMPS)
+
+
+def rounded(kind: type[Event]) -> tuple[str, ...]:
+    """The fields of six decimals of one kind of event."""
+    return _fields(kind, "DECIMAL(12,6)", "DECIMAL(9,6)")
 
 
 class Unsealable(InvalidInput):
@@ -65,7 +62,7 @@ def checked(event: Event) -> bytes:
 
 
 def _accepting(kind: type[Event]) -> Callable[[Event], bool]:
-    accepts = acceptance_of(kind, _ROUNDED[kind]) if kind in _ROUNDED else lambda _: False
+    accepts = acceptance_of(kind, rounded(kind)) if kind in EVENTS else lambda _: False
     _ACCEPTS[kind] = accepts
     return accepts
 
@@ -89,15 +86,15 @@ def check_read_back(event: Event, body: bytes) -> None:
 
 
 def _check_columns(event: Event) -> None:
-    for name in _ROUNDED[type(event)]:
+    for name in rounded(type(event)):
         value: float | None = getattr(event, name)
         if value is not None and (round(value, _PLACES) != value or copysign(1.0, value) < 0):
             raise Unsealable(event, f"{name} is {value!r}, which is not a number of six decimals")
-    for name in _MONEY[type(event)]:
+    for name in _fields(type(event), "DECIMAL(18,12)"):
         amount: str | None = getattr(event, name)
         if amount is not None and (amount == "-0" or amount.endswith("\n")):  # what the pattern lets through
             raise Unsealable(event, f"{name} is {amount!r}, which is not written as money.text writes it")
-    for name in _MOMENTS[type(event)]:
+    for name in _fields(type(event), "TIMESTAMPTZ"):
         moment: datetime | None = getattr(event, name)
         if moment is not None and moment.utcoffset() != _AT_UTC:
             raise Unsealable(event, f"{name} is {moment.isoformat()}, which is not written in UTC")

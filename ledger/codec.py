@@ -1,4 +1,4 @@
-"""An event as one line of the journal, and back; its columns in Parquet and SQL.
+"""An event as one line of the journal, and back.
 
 A line is the event's JSON, then the journal's stamps, then the check sum:
 
@@ -15,18 +15,17 @@ import hashlib
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Union, get_type_hints
+from functools import cache
+from typing import Any, NamedTuple, Union
 
 import msgspec
 
-from ledger import events
 from ledger.events import EVENTS, STAMPS, Event
 
 GENESIS = bytes(16)  # what the first event of a source follows
-SCHEMA_VERSION = 1  # of the columns below; in the manifest beside every segment
+SCHEMA_VERSION = 1  # of the columns (columns.py); in the manifest beside every segment
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Union[EVENTS])  # noqa: UP007
 CURRENT: Mapping[str, type[Event]] = {str(kind.__struct_config__.tag): kind for kind in EVENTS}
 OLD: tuple[type[Event], ...] = ()  # versions no longer written, as they were, since segments hold them; none is old yet
 WRITTEN: Mapping[str, type[Event]] = {str(kind.__struct_config__.tag): kind for kind in (*EVENTS, *OLD)}
@@ -44,6 +43,12 @@ class Recorded(NamedTuple):
 
     event: Event
     hash: bytes
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[Event]:
+    """Made when it is wanted: a service starts without, since trusted.py reads its tail."""
+    return msgspec.json.Decoder(Union[EVENTS])  # noqa: UP007
 
 
 def encode(event: Event) -> bytes:
@@ -74,7 +79,7 @@ def decode(line: bytes) -> Event:
     Errors: BadLine for JSON that is no known event.
     """
     try:
-        return _decoder.decode(line)
+        return _decoder().decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as refused:
         return upcast(line, str(refused))
 
@@ -138,54 +143,3 @@ def relined(event: Event, prev: bytes) -> tuple[bytes, bytes]:
         raise BadLine("it has no source, sequence or recorded_at")
     bare = msgspec.structs.replace(event, **dict.fromkeys(STAMPS))
     return stamped(encode(bare), source=event.source, sequence=event.sequence, recorded_at=event.recorded_at, prev=prev)
-
-
-class Column(NamedTuple):
-    """One column of the sealed segments: its key in a line, its name and type in SQL."""
-
-    key: str
-    name: str
-    sql: str
-
-
-_SQL_OF: tuple[tuple[Any, str], ...] = (
-    (events.Usd, "DECIMAL(18,12)"),
-    (events.Rate, "DECIMAL(18,12)"),
-    (events.Count, "BIGINT"),
-    (events.Seconds, "DECIMAL(12,6)"),
-    (events.Share, "DECIMAL(9,6)"),
-    (events.Figure, "DOUBLE"),
-    (events.Moment, "TIMESTAMPTZ"),
-    (bool, "BOOLEAN"),
-    (tuple[events.Name, ...], "VARCHAR[]"),
-)
-_LEFT_OUT = ("prev", "crc")  # prev is the hash of the sequence before; crc guards a line, sha256 a segment
-
-
-def _sql_type(hint: Any) -> str:
-    bare = _bare(hint)
-    if bare is int or (getattr(bare, "__origin__", None) is int):
-        return "BIGINT"
-    return next((sql for kind, sql in _SQL_OF if kind == bare), "VARCHAR")
-
-
-def _bare(hint: Any) -> Any:
-    kinds = getattr(hint, "__args__", ())
-    return next(kind for kind in kinds if kind is not type(None)) if type(None) in kinds else hint
-
-
-def _columns() -> tuple[Column, ...]:
-    found: dict[str, Column] = {"type": Column("type", "type", "VARCHAR")}
-    for kind in (*EVENTS, *OLD):
-        hints = get_type_hints(kind, include_extras=True)
-        for field in msgspec.structs.fields(kind):
-            name = "event_id" if field.encode_name == "id" else field.encode_name
-            column = Column(field.encode_name, name, _sql_type(hints[field.name]))
-            if field.encode_name in _LEFT_OUT:
-                continue
-            if found.setdefault(column.key, column) != column:
-                raise TypeError(f"{kind.__name__}.{field.name} is {column.sql}, elsewhere {found[column.key].sql}")
-    return tuple(found.values())
-
-
-COLUMNS: tuple[Column, ...] = _columns()

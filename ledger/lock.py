@@ -63,10 +63,13 @@ class HomeLock:
         os.pwrite(self.handle, content + b"\n", 0)
 
     def release(self) -> None:
-        """Let the next writer in; the file stays, since removing a lock file lets two in."""
+        """Let the next writer in; the file stays, since removing a lock file lets two in. Again: nothing."""
+        if self.handle < 0:
+            return
         os.ftruncate(self.handle, 0)
         fcntl.flock(self.handle, fcntl.LOCK_UN)  # at once, also when a child still holds the same open file
         os.close(self.handle)
+        self.handle = -1
 
 
 def owner(path: Path) -> Owner | None:

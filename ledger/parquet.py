@@ -17,7 +17,8 @@ import duckdb
 import msgspec
 
 from ledger import rows
-from ledger.codec import COLUMNS, WRITTEN
+from ledger.codec import WRITTEN
+from ledger.columns import columns
 from ledger.errors import Damage
 from ledger.events import Event
 from ledger.money import PLACES
@@ -112,7 +113,7 @@ def _plan(
     return kind, tuple((names[key], present[name]) for key, name in _KEYS if key in names and name in present)
 
 
-_KEYS = tuple((column.key, column.name) for column in COLUMNS)
+_KEYS = tuple((column.key, column.name) for column in columns())
 
 
 def _values(column: pa.Array) -> list[Any] | None:

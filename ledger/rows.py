@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ledger.codec import COLUMNS
+from ledger.columns import columns
 
 LINE_LIMIT_BYTES = 1024 * 1024
 EVENT_OF_VIEW = 'CREATE OR REPLACE MACRO event(sought) AS TABLE SELECT * FROM events WHERE "event_id" = sought'
-NAMES: tuple[str, ...] = (*(column.name for column in COLUMNS), "event_date")
+NAMES: tuple[str, ...] = (*(column.name for column in columns()), "event_date")
 DATASCHEMA = """'schemas/events/' || substr("type", 11) || '.json'"""  # after "halfpenny."
 
 
@@ -46,8 +46,8 @@ def of_lines(files: Sequence[Path], *, is_live: bool) -> str:
 
     Shapes: with `is_live` a line that is just being written is left out in silence; without it, a bad line is an error.
     """
-    keys = ", ".join(f"{quoted(column.key)}: {literal(column.sql)}" for column in COLUMNS)
-    chosen = ",\n  ".join(_chosen(column.key, column.name) for column in COLUMNS)
+    keys = ", ".join(f"{quoted(column.key)}: {literal(column.sql)}" for column in columns())
+    chosen = ",\n  ".join(_chosen(column.key, column.name) for column in columns())
     return (
         f"SELECT {chosen},\n  CAST(timezone('UTC', \"time\") AS DATE) AS event_date\n"
         f"FROM read_json({paths(files)}, format = 'newline_delimited', columns = {{{keys}}}, "
@@ -112,7 +112,7 @@ def _if_held(segment: Held) -> str:
 
 def of_nothing() -> str:
     """A SELECT without a row, with the columns `NAMES` and their types."""
-    types = {column.name: "BLOB" if column.name == "hash" else column.sql for column in COLUMNS} | {
+    types = {column.name: "BLOB" if column.name == "hash" else column.sql for column in columns()} | {
         "event_date": "DATE"
     }
     chosen = ", ".join(f"CAST(NULL AS {types[name]}) AS {quoted(name)}" for name in NAMES)

@@ -25,6 +25,7 @@ import msgspec
 
 from ledger.disk import REAL, Disk
 from ledger.home import Home
+from ledger.lock import HomeLock
 
 NICENESS = 10
 DEATHS = 3  # of the child over one command, before the command counts as failed
@@ -109,6 +110,8 @@ class Child:
         )
 
     def close(self) -> None:
+        if self._is_closed:
+            return
         self._is_closed = True
         try:
             self._process.communicate(timeout=STOP_TIMEOUT_S)  # closes its input, which ends it
@@ -151,6 +154,29 @@ class Child:
                     pipe.close()
                 except OSError:  # what was still to be sent to the dead
                     continue
+
+
+class Ahead:
+    """A home's lock and the child under it, begun before the rest of a service is loaded, which takes as long as they do.
+
+    Whoever opens the home takes both over and closes them; closed again, nothing happens.
+    """
+
+    def __init__(self, home: Home, *, on_sealed: str | None = None) -> None:
+        """Errors: HomeInUse, HomeNotWritable."""
+        self.lock = HomeLock(home)
+        try:
+            self.child = Child(home, lock=self.lock.handle, on_sealed=on_sealed)
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.close()
+        self.lock.release()
 
 
 def hook(name: str | None) -> Any:

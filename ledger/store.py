@@ -27,6 +27,7 @@ from ledger.journal import Limits, Pending
 from ledger.manifest import Manifest, Position
 from ledger.projections import State, apply, check, replay
 from ledger.recovery import Torn
+from ledger.sealer import Ahead
 from ledger.tail import Take
 from ledger.writer import OnFailure, OnTrouble, Writer
 
@@ -65,7 +66,7 @@ class Ledger:
         path: Path,
         *,
         clock: Callable[[], datetime],
-        is_service: bool = False,
+        ahead: Ahead | None = None,
         limits: Limits | None = None,
         on_failure: OnFailure | None = None,
         on_trouble: OnTrouble | None = None,
@@ -74,7 +75,7 @@ class Ledger:
     ) -> Self:
         """Take the lock, recover, fold, and end the holds a dead process left open as orphans.
 
-        Shapes: a service seals in a child process of its own; a command does it in place, when there is enough.
+        Shapes: a service seals in the child process it has begun `ahead`; a command does it in place, when there is enough.
         `folds` are brought up from their positions; `on_sealed` names, as module:function, what keeps snapshots.
         Errors: NotAHome, HomeNotPrivate, HomeInUse, HomeNotWritable, Damage.
         """
@@ -99,7 +100,7 @@ class Ledger:
             fold=fold,
             clock=clock,
             limits=limits,
-            is_service=is_service,
+            ahead=ahead,
             on_sealed=on_sealed,
             on_failure=on_failure,
             on_trouble=on_trouble,

@@ -19,7 +19,7 @@ from ledger.journal import Journal, Limits, Pending
 from ledger.lock import HomeLock
 from ledger.manifest import Position
 from ledger.recovery import Fold, Recovered, Torn, new_file, recover
-from ledger.sealer import Answer, Child, Command, Inline, Sealer
+from ledger.sealer import Ahead, Answer, Command, Inline, Sealer
 
 RETRY_S = 5.0
 TICK_S = 60.0  # how often files in their grace are looked at when nothing else happens
@@ -70,7 +70,6 @@ class Keeper:
         self._is_closing = self._is_stuck = False  # stuck: the last command did not do what it was for
         self.on_prepared: Callable[[int], None] | None = None
         self.trouble: str | None = None
-        # The thread starts the child, which dies with the thread that started it.
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
 
@@ -168,7 +167,7 @@ class Writer:
         fold: Fold,
         clock: Clock = now_utc,
         limits: Limits | None = None,
-        is_service: bool = False,
+        ahead: Ahead | None = None,
         on_sealed: str | None = None,
         on_failure: OnFailure | None = None,
         on_trouble: OnTrouble | None = None,
@@ -176,19 +175,18 @@ class Writer:
     ) -> Self:
         """Take the lock, recover, publish the views with a new, empty journal file, and be ready.
 
-        Shapes: `fold` gets the manifest and returns what takes each unsealed event; with `is_service` DuckDB works in a
-        child process; `on_sealed` is `module:function` (segments.OnSealed); `on_failure` is called once, from the writer
-        thread, when the disk refused, and the process is then to end; `on_trouble` says why sealing does not get on.
+        Shapes: `fold` gets the manifest and returns what takes each unsealed event; a service has begun `ahead`, with the lock
+        and a child process for DuckDB, and without one the work is done here and `on_sealed`, `module:function`
+        (segments.OnSealed), is called; `on_failure` is called once, from the writer thread, when the disk refused, and the
+        process is then to end; `on_trouble` says why sealing does not get on.
         Errors: HomeInUse, HomeNotWritable, Damage; and nothing was appended.
         """
-        lock, limits = HomeLock(home), limits or Limits()
-        if is_service:
+        lock, limits = HomeLock(home) if ahead is None else ahead.lock, limits or Limits()
+        if ahead is not None:
             sys.setswitchinterval(SWITCH_S)
 
         def make() -> Sealer:
-            if is_service:
-                return Child(home, lock=lock.handle, on_sealed=on_sealed)
-            return Inline(home, clock=clock, disk=disk, on_sealed=on_sealed)
+            return Inline(home, clock=clock, disk=disk, on_sealed=on_sealed) if ahead is None else ahead.child
 
         keeper = Keeper(
             make, limits=limits, on_trouble=on_trouble
@@ -202,7 +200,7 @@ class Writer:
             if isinstance(refused, OSError):
                 raise HomeNotWritable(home.path, str(refused)) from None
             raise
-        if is_service or _is_worth_sealing(recovered):
+        if ahead is not None or _is_worth_sealing(recovered):
             keeper.want(seal_up_to=recovered.next_file - 1)
         return cls(home, lock=lock, recovered=recovered, journal=journal, keeper=keeper)
 

@@ -22,7 +22,7 @@ from typing import Any
 import duckdb
 
 from ledger import catalog, manifest, tail
-from ledger.codec import COLUMNS
+from ledger.columns import columns
 from ledger.disk import FILE_MODE, REAL, TEMPORARY, adopt
 from ledger.errors import Conflict, Damage, InvalidInput, NoLongerHere, NotAHome
 from ledger.home import Home, existing
@@ -154,9 +154,9 @@ def opened(home_path: Path, as_of: datetime | None = None, *, spill: bool = True
 def _complete(connection: Any, condition: str = "") -> None:
     """`all_events` is the ledger's events with every column of today, so that a home last opened by an older program reads too."""
     known = {row[0] for row in connection.execute("DESCRIBE ledger.events").fetchall()}
-    later = [f'NULL::{column.sql} AS "{column.name}"' for column in COLUMNS if column.name not in known]
-    columns = ", ".join(["*", *later])
-    connection.execute(f"CREATE OR REPLACE VIEW all_events AS SELECT {columns} FROM ledger.events {condition}")  # noqa: S608 -- names of our own columns
+    later = [f'NULL::{column.sql} AS "{column.name}"' for column in columns() if column.name not in known]
+    chosen = ", ".join(["*", *later])
+    connection.execute(f"CREATE OR REPLACE VIEW all_events AS SELECT {chosen} FROM ledger.events {condition}")  # noqa: S608 -- names of our own columns
 
 
 def asked(home_path: Path, sql: str, as_of: datetime | None = None, *, spill: bool = True) -> list[dict[str, Any]]:

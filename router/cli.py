@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from router.jobs import Job
 
 Jobs: TypeAlias = "Callable[[Ledger], Sequence[Job]]"
+
+ON_SEALED = "router.standing_home:keep"  # by its name: loading it takes as long as all that a start waits for
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 PANEL = "Running"
@@ -88,16 +91,21 @@ def run_service(
     routes: Callable[[Ledger], Sequence[Route]] | None = None,
 ) -> int:
     """The whole service; returns its exit code. Errors: HomeError, BadConfig, Damage."""
-    from router.config import load  # noqa: PLC0415
-    from router.serving import run  # noqa: PLC0415
+    from ledger.sealer import Ahead  # noqa: PLC0415
 
+    gc.disable()  # what a start loads stays to the end: walking over it while it grows is a tenth of the start
+    os.umask(0o077)  # what is written under names of its own asks for its mode; this is for what libraries write
     home = existing(path)
     environment = dict(os.environ)
     for name, value in (("HALFPENNY_SERVER_PORT", port), ("HALFPENNY_SERVER_CLOCK", clock)):
         if value is not None:
             environment[name] = str(value)
-    config: Config = load(config_file or home.config, environment)
-    return run(home, config, environment, jobs=jobs or (lambda _: ()), more=routes or (lambda _: ()))
+    with Ahead(home, on_sealed=ON_SEALED) as ahead:  # it loads DuckDB while this loads the rest
+        from router.config import load  # noqa: PLC0415
+        from router.serving import run  # noqa: PLC0415
+
+        config: Config = load(config_file or home.config, environment)
+        return run(home, config, environment, ahead=ahead, jobs=jobs or (lambda _: ()), more=routes or (lambda _: ()))
 
 
 @app.command(rich_help_panel=PANEL)

@@ -26,6 +26,7 @@ from router.standing import Standings, refuse_troubled
 from router.standing_home import Follower
 
 if TYPE_CHECKING:
+    from ledger.sealer import Ahead
     from router.doors import Route
     from router.jobs import Job
 
@@ -38,23 +39,23 @@ def run(
     config: Config,
     environment: Mapping[str, str],
     *,
+    ahead: Ahead,
     more: Callable[[Ledger], Sequence[Route]] = lambda _: (),
     jobs: Callable[[Ledger], Sequence[Job]] = lambda _: (),
 ) -> int:
     """Serve until told to stop; prints its URL on stderr once it answers.
 
-    Shapes: `more` and `jobs` are what other rooms add, made over the open ledger. Returns the exit code.
+    Shapes: `ahead` is the home's lock with its sealing child, begun already; `more` and `jobs` are what other rooms add,
+    made over the open ledger. Returns the exit code.
     Errors: HomeError (in use, not writable, open to others, address taken), Damage; nothing was served.
     """
-    os.umask(0o077)  # what is written under names of its own asks for its mode; this is for what libraries write
-    gc.disable()  # what a start loads stays to the end: walking over it while it grows is a tenth of the start
     pepper, admin_token = home.pepper(), home.admin_token()
     terms = terms_of(config)
     kept = standing_home.load(home, terms)
     standings = kept or Standings(terms)
     follower = Follower(standings)
     with ThreadPoolExecutor(1) as opener:
-        opening = opener.submit(_opened, home, config, follower)
+        opening = opener.submit(_opened, home, config, follower, ahead)
         from router import app  # noqa: PLC0415 - while the ledger opens
         from router.drafts import drafts_of  # noqa: PLC0415
         from router.logs import log_as_json  # noqa: PLC0415
@@ -118,7 +119,7 @@ def end_at_once(failed: WriteFailed) -> None:
     os._exit(EXIT_FAILED)
 
 
-def _opened(home: Home, config: Config, follower: Follower) -> Ledger:
+def _opened(home: Home, config: Config, follower: Follower, ahead: Ahead) -> Ledger:
     def on_trouble(why: str) -> None:
         import structlog  # noqa: PLC0415 - it may come while this is loading
 
@@ -130,12 +131,11 @@ def _opened(home: Home, config: Config, follower: Follower) -> Ledger:
     return Ledger.open(
         home.path,
         clock=now_utc,
-        is_service=True,
+        ahead=ahead,
         limits=Limits(events=config.journal.rotate_events, seconds=config.journal.rotate_seconds),
         on_failure=end_at_once,
         on_trouble=on_trouble,
         folds=(follower,),
-        on_sealed=standing_home.ON_SEALED,
     )
 
 

@@ -23,7 +23,6 @@ from ledger.store import keep_snapshot
 from router.standing import Standings, Terms, check_alarm, check_policy
 from router.standing_folds import apply
 
-ON_SEALED = "router.standing_home:keep"
 _FOLDING = (
     "standing",
     "standing_folds",

@@ -76,7 +76,7 @@ def said(check: Callable[[Event], bytes], event: Event) -> bytes | str:
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
 def test_an_event_with_usual_values_is_accepted_at_a_look(kind: type[Event]) -> None:
-    accepts = acceptance_of(kind, bodies._ROUNDED[kind])
+    accepts = acceptance_of(kind, bodies.rounded(kind))
     whole = usual_fields(kind)
     required = {field.name for field in msgspec.structs.fields(kind) if field.required}
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from ledger import catalog, comments, rows, tail
 from ledger import manifest as manifests
-from ledger.codec import COLUMNS
+from ledger.columns import columns
 from ledger.disk import REAL
 from ledger.home import Home
 from ledger.manifest import Manifest
@@ -68,7 +68,7 @@ def test_both_halves_give_the_same_values_of_the_same_types(tmp_path: Path) -> N
         types = asked(writer.home, "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'events'")
 
     assert live == sealed
-    expected = {column.name: column.sql for column in COLUMNS} | {
+    expected = {column.name: column.sql for column in columns()} | {
         "event_date": "DATE",
         "dataschema": "VARCHAR",
         "hash": "BLOB",
@@ -238,7 +238,9 @@ def test_every_column_has_its_meaning_written_beside_it(tmp_path: Path) -> None:
     assert all(text.endswith((".", ";")) and len(text) > 10 for text in comments.COLUMNS.values())
 
 
-@pytest.mark.parametrize("column", [column for column in COLUMNS if column.name.endswith("_usd")], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "column", [column for column in columns() if column.name.endswith("_usd")], ids=lambda c: c.name
+)
 def test_money_says_that_it_is_usd(column: Any) -> None:
     assert column.sql == "DECIMAL(18,12)"
     assert "USD" in comments.COLUMNS[column.name]
@@ -315,7 +317,7 @@ def test_without_any_file_the_view_has_the_same_columns(tmp_path: Path) -> None:
     catalog.publish(home, Manifest(source="homes/x", published_at=START), (), now=START)
 
     assert asked(home, "SELECT * FROM events") == []
-    assert len(asked(home, "DESCRIBE events")) == len(COLUMNS) + 2
+    assert len(asked(home, "DESCRIBE events")) == len(columns()) + 2
 
 
 def test_a_filter_reaches_the_segments_so_that_only_what_was_asked_for_is_read(tmp_path: Path) -> None:

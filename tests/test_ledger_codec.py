@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from ledger import codec, trusted
 from ledger import events as e
-from ledger.codec import COLUMNS, GENESIS, BadLine
+from ledger.codec import GENESIS, BadLine
+from ledger.columns import columns
 from ledger.events import EVENTS, STAMPS, Event
 
 AT = datetime(2025, 10, 3, 8, 15, 2, 123456, tzinfo=UTC)
@@ -314,12 +315,12 @@ def test_an_event_without_stamps_cannot_be_lined_again() -> None:
 
 
 def test_every_field_has_one_column_and_its_type_keeps_it_exactly() -> None:
-    columns = {column.key: column for column in COLUMNS}
+    of_key = {column.key: column for column in columns()}
     fields = {field.encode_name for kind in EVENTS for field in msgspec.structs.fields(kind)}
 
-    assert len(columns) == len(COLUMNS)
-    assert set(columns) == {"type"} | fields - {"prev", "crc"}
-    for key, column in columns.items():
+    assert len(of_key) == len(columns())
+    assert set(of_key) == {"type"} | fields - {"prev", "crc"}
+    for key, column in of_key.items():
         assert column.name == ("event_id" if key == "id" else key)
         if key.endswith("_usd") or (key.startswith("rate_") and key != "rate_source") or key == "edit_usd_per_hour":
             assert column.sql == "DECIMAL(18,12)", key
@@ -327,10 +328,10 @@ def test_every_field_has_one_column_and_its_type_keeps_it_exactly() -> None:
             assert column.sql == "TIMESTAMPTZ", key
         if key.endswith("_tokens") or key in ("sequence", "attempt", "http_status", "revision"):
             assert column.sql == "BIGINT", key
-    assert {columns[key].sql for key in ("duration_s", "edit_seconds")} == {"DECIMAL(12,6)"}
-    assert {columns[key].sql for key in ("edit_ratio", "propensity", "value")} == {"DECIMAL(9,6)"}
-    assert (columns["lambda"].sql, columns["request_stream"].sql) == ("DOUBLE", "BOOLEAN")
-    assert (columns["response_finish_reasons"].sql, columns["reason"].sql) == ("VARCHAR[]", "VARCHAR")
+    assert {of_key[key].sql for key in ("duration_s", "edit_seconds")} == {"DECIMAL(12,6)"}
+    assert {of_key[key].sql for key in ("edit_ratio", "propensity", "value")} == {"DECIMAL(9,6)"}
+    assert (of_key["lambda"].sql, of_key["request_stream"].sql) == ("DOUBLE", "BOOLEAN")
+    assert (of_key["response_finish_reasons"].sql, of_key["reason"].sql) == ("VARCHAR[]", "VARCHAR")
 
 
 def test_every_event_is_a_fact_of_its_own_in_a_current_version() -> None:

@@ -13,6 +13,7 @@ from ledger import manifest as manifests
 from ledger.disk import REAL
 from ledger.journal import Limits
 from ledger.lock import owner
+from ledger.sealer import Ahead
 from ledger.writer import Writer
 from tests.written_homes import ignore, made, settled
 
@@ -61,7 +62,7 @@ def test_a_second_process_sees_every_acknowledged_event_once_through_seals_and_c
         (sys.executable, "-c", READER, str(home.path), str(acknowledged)), stdout=subprocess.PIPE, text=True
     )
     limits = Limits(events=300, seconds=0.1, grace_seconds=30.0)
-    writer = Writer.open(home, fold=ignore, is_service=True, limits=limits)
+    writer = Writer.open(home, fold=ignore, ahead=Ahead(home), limits=limits)
     keep_writing(writer, acknowledged)
     answer, _ = reader.communicate(timeout=60)
 

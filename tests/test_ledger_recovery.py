@@ -22,6 +22,7 @@ from ledger.home import Home
 from ledger.lock import HomeLock, owner
 from ledger.manifest import NONE_SEALED
 from ledger.recovery import Recovered, recover
+from ledger.sealer import Ahead
 from ledger.tail import is_torn
 from tests.written_homes import START, ignore, made, opened, settled, write, wrote
 
@@ -285,19 +286,29 @@ def test_everything_in_a_home_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert (modes, folders) == ({0o600}, {0o700})
 
 
+def test_what_was_begun_ahead_is_let_go_when_the_rest_of_a_start_fails(tmp_path: Path) -> None:
+    home = made(tmp_path / "home")
+    with pytest.raises(ZeroDivisionError), Ahead(home) as ahead:
+        raise ZeroDivisionError
+
+    assert ahead.child._process.returncode == 0  # its input ended
+    with opened(home.path, ahead=Ahead(home)) as writer:
+        write(writer, [settled(1)])
+
+
 CHILD = """
 import os, sys, threading
 from pathlib import Path
 from ledger import bodies
 from ledger.journal import Limits
 from ledger.home import Home
+from ledger.sealer import Ahead
 from ledger.writer import Writer
 from tests.written_homes import ignore, settled
 
 first = int(sys.argv[2])
-writer = Writer.open(
-    Home(Path(sys.argv[1])), fold=ignore, is_service=True, limits=Limits(events=150, seconds=0.3, grace_seconds=1.0)
-)
+home, limits = Home(Path(sys.argv[1])), Limits(events=150, seconds=0.3, grace_seconds=1.0)
+writer = Writer.open(home, fold=ignore, ahead=Ahead(home), limits=limits)
 def caller(start):
     for number in range(start, start + 10**6):
         writer.submit([bodies.checked(settled(number, id=f"{start}-{number}"))]).wait()

@@ -24,6 +24,7 @@ from ledger.errors import LedgerError
 from ledger.home import Home
 from ledger.journal import Limits
 from ledger.manifest import Position
+from ledger.sealer import Ahead
 from ledger.segments import read_all
 from ledger.verify import Verified, verify
 from tests.written_homes import START, made, opened, settled, write, wrote
@@ -226,7 +227,8 @@ def test_every_flip_anywhere_is_found_or_changes_nothing(tmp_path: Path) -> None
 
 
 def test_a_home_verifies_at_every_moment_while_a_service_writes_it(tmp_path: Path) -> None:
-    with opened(tmp_path / "home", is_service=True, limits=Limits(events=40, seconds=0.2, grace_seconds=0.5)) as writer:
+    limits, path = Limits(events=40, seconds=0.2, grace_seconds=0.5), tmp_path / "home"
+    with opened(path, ahead=Ahead(made(path)), limits=limits) as writer:
         is_over = threading.Event()
 
         def load() -> None:

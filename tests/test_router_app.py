@@ -37,14 +37,12 @@ from router.jobs import Job
 from router.standing import Standings
 
 SCRIPT = """
-import os, sys
+import sys
 from pathlib import Path
 from ledger.errors import LedgerError
-from ledger.home import existing
-from router import config, serving
-home = existing(Path(sys.argv[1]))
+from router.cli import run_service
 try:
-    sys.exit(serving.run(home, config.load(home.config, os.environ), os.environ))
+    sys.exit(run_service(Path(sys.argv[1]), None))
 except LedgerError as refused:
     print(refused, file=sys.stderr)
     sys.exit(5)

@@ -15,16 +15,20 @@ from tests.running import Running, gateway, halfpenny, prepared
 NO_PROVIDER = "http://127.0.0.1:9"  # nothing is asked of one here
 
 
-def umask_of(running: Running) -> str:
-    lines = Path(f"/proc/{running.process.pid}/status").read_text().splitlines()
-    return next(line.split()[1] for line in lines if line.startswith("Umask:"))
+def umasks_of(running: Running) -> list[str]:
+    """The service's and its sealing child's."""
+    service = running.process.pid
+    tasks = Path(f"/proc/{service}/task").iterdir()
+    children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    lines = [line for pid in (service, *children) for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    return [line.split()[1] for line in lines if line.startswith("Umask:")]
 
 
 def test_what_the_service_writes_is_for_its_user_alone_whatever_umask_it_was_started_with(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with gateway(prepared(tmp_path / "home").home, NO_PROVIDER) as running:
-            assert umask_of(running) == "0077"
+            assert umasks_of(running) == ["0077", "0077"]
     finally:
         os.umask(before)
 
