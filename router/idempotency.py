@@ -75,13 +75,11 @@ class Once:
     async def answer(
         self, request: web.Request, visit: Visit, moment: datetime, body: bytes, respond: Respond
     ) -> web.StreamResponse:
-        """What `respond` makes, or what it made for the same key and request before.
+        """What `respond` makes, or what it made for the same key and request before; for a request that has a key.
 
         Errors: BadRequest for a key that is none; KeyReused, KeyUnfinished (409); as `respond`.
         """
-        said = name_of(request.headers.get(HEADER), HEADER)
-        if said is None:
-            return await respond()
+        said = str(name_of(request.headers[HEADER], HEADER))
         key = client_key(self._pepper, visit.client_id, "idempotency keys")
         place = Place(f"idempotency {visit.client_id}", digest(key, (b"key", said.encode())))
         asked = digest(key, (b"request", request.path.encode(), body))

@@ -290,3 +290,12 @@ def sse(*chunks: object, done: bool = True, model: str = MEDIUM) -> bytes:
 
 
 USAGE = {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}
+
+
+async def until(is_so: Callable[[], object], seconds: float = 10.0) -> None:
+    """Look again and again until something is so. Errors: TimeoutError."""
+    for _ in range(int(seconds / 0.01)):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError

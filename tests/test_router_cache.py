@@ -297,7 +297,7 @@ async def asked_until(running: Served, hits: int) -> None:
 @pytest.mark.parametrize("trouble", ["killed", "frozen", "flushed"])
 async def test_a_shared_cache_in_trouble_leaves_calls_uncached(tmp_path: Path, trouble: str) -> None:
     with redis_server() as (process, url):
-        async with simulated(tmp_path, settings=f'{ON}\ncache.url = "{url}"\ncache.timeout_s = 0.1') as running:
+        async with simulated(tmp_path, settings=f'{ON}\ncache.url = "{url}"\ncache.timeout_s = 0.5') as running:
             await asked_until(running, hits=2)
             assert len(running.events(CallSettled)) == 1
 

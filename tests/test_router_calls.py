@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from served_home import MEDIUM, USAGE, Served, completion, http, key_of, scripted, served, simulated, sse
+from served_home import MEDIUM, USAGE, Served, completion, http, key_of, scripted, served, simulated, sse, until
 
 from ledger.disk import RealDisk
 from ledger.events import CallRefused, CallReserved, CallSettled, CallVoided
@@ -329,7 +329,7 @@ async def test_a_client_that_hangs_up_changes_nothing_in_the_accounts(tmp_path: 
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(running.chat(), 0.2)
         answered.set()
-        await _until(lambda: bool(running.events(*ENDS)))
+        await until(lambda: bool(running.events(*ENDS)))
 
         (end,) = ends(running)
         # 20 at 0.40 and 10 at 2.00 a million.
@@ -364,7 +364,7 @@ async def test_a_stream_is_read_to_its_usage_whoever_has_left(tmp_path: Path, af
                 await answer.content.readany()
                 answer.close()
         left.set()
-        await _until(lambda: bool(running.events(*ENDS)))
+        await until(lambda: bool(running.events(*ENDS)))
 
         (end,) = ends(running)
         assert (end.outcome, end.usage_source, end.stream_complete) == ("client_gone", "reported", True)
@@ -388,7 +388,7 @@ async def test_a_client_that_reads_nothing_counts_as_gone_and_the_stream_is_read
         _, writer = await asyncio.open_connection(sock=deaf, limit=1024)
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('app')}\r\nContent-Length: {len(asked)}\r\n\r\n"
         writer.write(head.encode() + asked)
-        await _until(lambda: bool(running.events(*ENDS)), 20)
+        await until(lambda: bool(running.events(*ENDS)), 20)
         writer.close()
 
         (end,) = ends(running)
@@ -461,7 +461,7 @@ async def test_a_drain_lets_calls_end_and_settles_those_it_cannot_wait_for(tmp_p
         quick = asyncio.create_task(running.chat(messages=[{"role": "user", "content": "quick"}]))
         slow = asyncio.create_task(running.chat(messages=[{"role": "user", "content": "slow"}]))
         stream = asyncio.create_task(running.stream(messages=[{"role": "user", "content": "slow"}]))
-        await _until(lambda: len(running.ledger.state.holds) == 3)
+        await until(lambda: len(running.ledger.state.holds) == 3)
 
         draining = asyncio.create_task(running.service.drain(1.0))
         await asyncio.sleep(0.05)
@@ -486,7 +486,7 @@ async def test_calls_in_flight_are_bounded_and_refused_fast(tmp_path: Path) -> N
 
     async with scripted(tmp_path, wait, settings="server.max_in_flight = 3") as running:
         going = [asyncio.create_task(running.chat()) for _ in range(3)]
-        await _until(lambda: len(running.ledger.state.holds) == 3)
+        await until(lambda: len(running.ledger.state.holds) == 3)
 
         status, headers, answer = await asyncio.wait_for(running.chat(), 1)
 
@@ -510,14 +510,6 @@ async def test_a_redirect_is_not_followed_and_the_key_goes_nowhere_else(tmp_path
         assert (status, len(requests)) == (502, 1)
         assert b"Bearer provider-secret" in requests[0]
         assert key_of("app").encode() not in requests[0]
-
-
-async def _until(is_so: Any, seconds: float = 5.0) -> None:
-    for _ in range(int(seconds / 0.01)):
-        if is_so():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError
 
 
 @pytest.mark.anyio

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from served_home import LARGE, MEDIUM, USAGE, Served, completion, http, key_of, scripted, sse
+from served_home import LARGE, MEDIUM, USAGE, Served, completion, http, key_of, scripted, sse, until
 
 from ledger.events import CallRefused, CallReserved, CallSettled, CallVoided
 
@@ -45,14 +45,6 @@ class Caller:
     async def hang_up(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-
-
-async def until(is_so: Any, seconds: float = 10.0) -> None:
-    for _ in range(int(seconds / 0.01)):
-        if is_so():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError
 
 
 def in_line(running: Served) -> int:

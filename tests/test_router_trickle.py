@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served_home import MEDIUM, USAGE, Served, completion, http, key_of, scripted, sse
+from served_home import MEDIUM, USAGE, Served, completion, http, key_of, scripted, sse, until
 
 from ledger.events import CallReserved, CallSettled
 
@@ -128,7 +128,7 @@ async def test_an_answer_that_drips_keeps_nobody_else_waiting(tmp_path: Path) ->
         slow = [
             asyncio.create_task(running.stream(messages=[{"role": "user", "content": f"slow {n}"}])) for n in range(50)
         ]
-        await _until(lambda: len(running.ledger.state.holds) == 50)
+        await until(lambda: len(running.ledger.state.holds) == 50)
 
         statuses = [(await asyncio.wait_for(running.chat(key="other"), 1))[0] for _ in range(20)]
 
@@ -194,11 +194,3 @@ async def _slow_reader(running: Served) -> tuple[asyncio.StreamReader, asyncio.S
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {key_of('app')}\r\nContent-Length: {len(asked)}\r\n\r\n"
     writer.write(head.encode() + asked)
     return reader, writer
-
-
-async def _until(is_so: Any, seconds: float = 5.0) -> None:
-    for _ in range(int(seconds / 0.01)):
-        if is_so():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError
