@@ -22,10 +22,7 @@ from ledger.lock import owner
 from ledger.manifest import Manifest
 from ledger.store import load_snapshot
 
-FREE_BAD, FREE_LOW = (
-    64 * 1024 * 1024,
-    1024 * 1024 * 1024,
-)  # bytes: a seal and its merge want some hundred MB now and then
+FREE_BAD, FREE_LOW = 64 * 2**20, 2**30  # bytes: a seal and its merge want some hundred MB now and then
 WAITING_FILES = 32  # unsealed; a command seals by itself from here on
 STEP = timedelta(minutes=2)  # a clock that is further behind the last event was set back
 SECRETS = ("pepper", "admin.token")

@@ -28,7 +28,7 @@ RECORD = KEY_BYTES + DIGEST_BYTES
 SUM_BYTES = 32  # SHA-256 of the records, at the end of a file
 _NAME = re.compile(r"([0-9]+)-([0-9]+)-([0-9a-f]{32})\.ids")
 MERGED_AT_MOST = 1_000_000  # records in a file, so that a merge stays a second's work
-RECENT = 50_000  # in memory, before it is looked whether some are in a file by now
+RECENT = 10_000  # more in memory, 1.4 MB, before it is looked whether some are in a file by now
 
 Read = Callable[[int], Iterable[Event]]
 """The events after a sequence, in order."""

@@ -27,9 +27,8 @@ from ledger.home import Home
 from ledger.manifest import Position
 from ledger.stamping import Chain, moment_of
 
-GROUP_EVENTS = (
-    64  # of one turn, and they are written while it goes on: with hundreds of callers the disk works beside the loop
-)
+# Of one turn, and they are written while it goes on: with hundreds of callers the disk works beside the loop.
+GROUP_EVENTS = 64
 MOMENT_S = 0.001  # events submitted within so long of each other, and written together, have one recorded_at
 
 
@@ -148,9 +147,7 @@ class Journal:
         self._moment, self._moment_until = b"", 0.0
         self._on_full, self._on_failure = on_full, on_failure
         self._lock = threading.Lock()
-        self._bell = (
-            threading.Lock()
-        )  # held; released once to wake the writer thread, which is what a Condition does slower
+        self._bell = threading.Lock()  # held; a release wakes the writer thread, which a Condition does slower
         self._bell.acquire()
         self._moved = threading.Condition(self._lock)
         self._group = _Group()

@@ -128,9 +128,8 @@ def mergeable(files: Sequence[Segment]) -> slice | None:
     Shapes: in the month being written, at least FAN_OUT neighbours none of which is more than half of the result, so that
     a row is rewritten about once per doubling; in a past month, and when files are too many, all that fit into MAX_ROWS.
     """
-    start = (
-        1 if files and files[0].dropped else 0
-    )  # what is left of dropped months stays a file of its own, as it was signed
+    # What is left of dropped months stays a file of its own, as it was signed.
+    start = 1 if files and files[0].dropped else 0
     if len(files) > CROWDED:
         return _packed(files, slice(start, len(files)))
     for month in _months(files, start):

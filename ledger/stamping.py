@@ -52,10 +52,8 @@ class Chain:
 def moment_of(recorded_at: datetime) -> bytes:
     """A moment as a line has it, ready for many."""
     recorded_at = recorded_at.astimezone(UTC)
-    if recorded_at.microsecond:
-        return b',"recorded_at":%b' % _encode(
-            recorded_at
-        )  # a tenth of the time; without microseconds it leaves them out
+    if recorded_at.microsecond:  # which the encoder leaves out when they are none; else it takes a tenth of the time
+        return b',"recorded_at":%b' % _encode(recorded_at)
     return b',"recorded_at":"%bZ"' % recorded_at.isoformat(timespec="microseconds")[:-6].encode()
 
 

@@ -45,9 +45,8 @@ class FileEnd:
     is_terminated: bool
 
 
-@lru_cache(
-    maxsize=1024
-)  # a start asks for the same few again and again, and joining paths is what it would spend its time on
+# A start asks for the same few again and again, and joining paths is what it would spend its time on.
+@lru_cache(maxsize=1024)
 def path_of(home: Home, number: int) -> Path:
     """The journal file of this number."""
     return home.journal / f"{number:010d}{SUFFIX}"

@@ -49,9 +49,8 @@ def _twin(kind: type[Event]) -> type[msgspec.Struct]:
 
 _KINDS = {_twin(kind): kind for kind in EVENTS}
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Union[tuple(_KINDS)])  # noqa: UP007
-_become = object.__dict__[
-    "__class__"
-].__set__  # `event.__class__ = kind`, which a frozen class does not let itself be told
+# `event.__class__ = kind`, which a frozen class does not let itself be told.
+_become = object.__dict__["__class__"].__set__
 
 
 def decode(line: bytes) -> Event:

@@ -188,9 +188,8 @@ class Writer:
         def make() -> Sealer:
             return Inline(home, clock=clock, disk=disk, on_sealed=on_sealed) if ahead is None else ahead.child
 
-        keeper = Keeper(
-            make, limits=limits, on_trouble=on_trouble
-        )  # imports DuckDB while this thread recovers and folds
+        # Without a child it imports DuckDB while this thread recovers and folds.
+        keeper = Keeper(make, limits=limits, on_trouble=on_trouble)
         try:
             recovered = recover(home, disk, fold=fold, now=clock())
             journal = begun(home, recovered, keeper, clock=clock, limits=limits, on_failure=on_failure, disk=disk)

@@ -110,9 +110,8 @@ def build(
         and (told := _last(place)) is not None
         and told.up_to_sequence == facts.chain.sequence
     ):
-        return _still_there(
-            place, client, period, gone, language, out_dir
-        )  # it looks back on months that are no longer here
+        # It looks back on months that are no longer here.
+        return _still_there(place, client, period, gone, language, out_dir)
     for _ in range(ATTEMPTS):
         built = _found(place, facts, how) or _made(place, facts, how)
         if built is not None:

@@ -299,9 +299,8 @@ def _invoice(facts: MonthFacts) -> Invoice | None:
     invoiced, ours = facts.currency.line(found.invoiced), facts.currency.line(found.ledger)
     kinds = {"missing": "missing", "duplicate": "duplicate", "price": "price", "class": "kind", "clock": "clock"}
     residuals = [(name, facts.currency.line(getattr(found, kind))) for name, kind in kinds.items()]
-    residuals.append(
-        ("rounding", invoiced - ours - figures.total(amount for _, amount in residuals))
-    )  # so that it sums
+    rounding = invoiced - ours - figures.total(amount for _, amount in residuals)
+    residuals.append(("rounding", rounding))  # so that it sums
     return Invoice(
         name=legible(found.name, 60),
         invoiced=invoiced,

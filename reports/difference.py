@@ -10,15 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import NamedTuple, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-NAMES = (
-    "key",
-    "price_id",
-    "date",
-    "first_day",
-    "name",
-    "period",
-    "id",
-)  # what names a row, the first it has; with its key
+NAMES = ("key", "price_id", "date", "first_day", "name", "period", "id")  # what names a row: the first of them it has
 ABSENT = "absent"
 
 

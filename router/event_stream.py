@@ -98,10 +98,8 @@ class StreamScan:
         """
         whole = self._whole_events(block)
         if not whole:
-            self.is_amid = self._tail.lstrip()[:1] not in (
-                b"",
-                b":",
-            )  # a comment that keeps the connection may stay open
+            # A comment that keeps the connection may stay open.
+            self.is_amid = self._tail.lstrip()[:1] not in (b"", b":")
             return b""
         self.is_amid = False
         if self.is_done:
