@@ -2,8 +2,8 @@
 
 What is not sealed is known in memory. What is sealed lies in HOME/ids, 24 bytes an event in sorted files that are mapped,
 never loaded: the id, and a digest of the event's body, which tells a repetition from another fact under the same id.
-Ids are UUIDv7 and rise with time, so a fresh one lies above every file and none is looked into. Derived and
-disposable: a file that is missing or damaged is made anew from the segments.
+Ids are UUIDv7 and rise with time, so a fresh one lies above those of every file and none is looked into; others are
+looked for in each. Derived and disposable: a file that is missing or damaged is made anew from the segments.
 """
 
 from __future__ import annotations
@@ -48,6 +48,14 @@ def key_of(event_id: str) -> bytes:
     return sha256(b"id " + event_id.encode(errors="surrogatepass")).digest()[:KEY_BYTES]
 
 
+def is_timed(key: bytes) -> bool:
+    """Whether a key's place among such keys tells when its id was made: a UUIDv7's of a moment before the year 2248.
+
+    Shapes: one hash in 500 looks like one; that costs looks and no more, since a file's highest covers it.
+    """
+    return key[6] >> 4 == 7 and key[0] < 8
+
+
 def digest_of(body: bytes) -> bytes:
     """What two bodies must share to be the same fact. Shapes: `body` as codec.encode gives it, without stamps."""
     return sha256(body).digest()[:DIGEST_BYTES]
@@ -65,7 +73,7 @@ def record_of(event: Event) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A file's events: from one sequence to another, both included, and the highest key among them.
+    """A file's events: from one sequence to another, both included, and the highest timed key among them.
 
     All three are in the file's name, so that a file which must be looked into is never passed over for a flipped bit in it.
     """
@@ -120,7 +128,8 @@ def keep(home: Home, records: Sequence[bytes], first: int, disk: Disk = REAL) ->
 def _store(home: Home, disk: Disk, records: Iterable[bytes], first: int, last: int) -> None:
     ordered = sorted(records)
     content = b"".join(ordered)
-    name = f"{first:016d}-{last:016d}-{ordered[-1][:KEY_BYTES].hex()}.ids"
+    highest = next((record[:KEY_BYTES] for record in reversed(ordered) if is_timed(record)), bytes(KEY_BYTES))
+    name = f"{first:016d}-{last:016d}-{highest.hex()}.ids"
     publish(disk, home.ids / name, content + sha256(content).digest())
 
 
@@ -273,7 +282,7 @@ class Known:
         if key in self._recent:
             known = self._recent[key]
             return (self._made(key) if known is None else known) == hash(body)
-        if key > self._highest:
+        if key > self._highest and is_timed(key):
             return None
         for shelf in self._shelves:
             try:

@@ -149,6 +149,31 @@ def test_what_a_file_knows_leaves_memory(home: Home, monkeypatch: pytest.MonkeyP
     assert len(list(read_all(home))) == 12
 
 
+def test_an_id_that_is_no_uuid_makes_no_fresh_one_be_looked_for_in_a_file(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key lies anywhere, mostly above all that are made in our time: once sealed, every event was looked for in every file."""
+    looked: list[bytes] = []
+    find = ids.Shelf.find
+    monkeypatch.setattr(ids.Shelf, "find", lambda shelf, key: [looked.append(key), find(shelf, key)][1])
+    ledger = opened(home)
+    foreign = [replace(fx(n, event_id=f"their id {n}"), subject=f"E{n}/USD") for n in range(9)]
+    ledger.append_now(*foreign)
+    ledger.seal()
+    for number in range(20, 25):
+        ledger.append_now(replace(fx(number), subject=f"E{number}/USD"))
+        ledger.seal()
+    ledger.close()
+    ledger = opened(home)
+    ledger.append_now(fx(30))
+    assert looked == []
+
+    ledger.append_now(*foreign)
+    ledger.close()
+    assert {ids.key_of(event.id) for event in foreign} <= set(looked)
+    assert len(list(read_all(home))) == 9 + 5 + 1
+
+
 def test_ids_keep_their_order_in_time_and_spellings_are_not_mixed() -> None:
     early, late = "0199a8f2-6c3e-7b1a-9d44-5e8c01a2b3c4", "0199a8f2-6c3f-7000-8000-000000000000"
 
