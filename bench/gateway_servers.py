@@ -17,6 +17,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -278,6 +280,8 @@ def server(*arguments: str, cpu: int | None = None) -> Iterator[Server]:
         found = Server(process, int(line.strip().rpartition(":")[2]))
         if cpu is not None:
             found.pin({cpu})
+        # Whoever reads no more of its log lets it stand still once the pipe is full.
+        threading.Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
         yield found
     finally:
         process.send_signal(signal.SIGTERM)

@@ -107,6 +107,11 @@ def test_one_call_that_hung_and_a_slow_hundred_at_the_start_are_no_change():
     assert alarms_of(LatencyWatch().take, iter([2.0] * 200 + [600.0] + [2.0] * 200)) == []
 
 
+def test_milliseconds_that_triple_are_this_machine_and_no_change_of_a_model():
+    """A provider that answers at once, as in a load test, made some alarms a second, each an event and a line of the log."""
+    assert alarms_of(LatencyWatch().take, iter([0.004] * 300 + [0.013] * 300)) == []
+
+
 def test_latency_that_falls_back_begins_a_new_past_so_that_it_may_double_again():
     usual, slow = [2.0, 2.2, 1.8] * 60, [4.0, 4.4, 3.6] * 60
     found = alarms_of(LatencyWatch().take, iter([*usual, *slow, *usual, *slow]))
