@@ -1,15 +1,18 @@
 """Who is asking: a bearer key to an identity.
 
 Keys are random and only their keyed hash is kept, so the lookup goes by the hash and tells nothing about near misses:
-a missing, unknown, malformed or revoked key takes the same way to the same answer. Ticket ids of private
+a missing, unknown, malformed or revoked key takes the same way to the same answer. A key that was good is recognised by
+a shorter hash under a secret of the process, since the long one took a sixth of what is done before a call is sent; whether
+it is still good is looked up each time. Ticket ids of private
 clients are hashed with a key of the client's own before they are written anywhere.
 """
 
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Mapping
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import NamedTuple
 
 from ledger.home import key_hash
@@ -19,6 +22,8 @@ from router.errors import BadKey
 BEARER = "bearer "
 KEY_CHARACTERS = 256  # a longer header is no key of ours and is not worth hashing
 ADMIN_KEY_ID = "admin.token"
+RECOGNISED_AT_MOST = 1024  # headers, 200 bytes each
+MARK_BYTES = 16
 
 
 class Identity(NamedTuple):
@@ -35,12 +40,18 @@ class KeyRing:
     def __init__(self, pepper: bytes, admin_token: str, keys: Mapping[str, Key]) -> None:
         self._pepper, self._keys = pepper, keys
         self._admin_hash = key_hash(pepper, admin_token)
+        self._secret = secrets.token_bytes(32)
+        self._recognised: dict[bytes, str] = {}  # the hash of a good key, by its header's mark
 
     def identify(self, authorization: str | None) -> Identity:
         """The identity behind a header. Errors: BadKey."""
         header = authorization or ""
         if header[: len(BEARER)].lower() != BEARER or len(header) > KEY_CHARACTERS:
             raise BadKey
+        mark = blake2b(header.encode(errors="surrogatepass"), digest_size=MARK_BYTES, key=self._secret).digest()
+        key = self._keys.get(self._recognised.get(mark, ""))
+        if key is not None and not key.revoked:
+            return Identity(key.key_id, key.client_id, key.role)
         try:
             digest = key_hash(self._pepper, header[len(BEARER) :].strip())
         except UnicodeEncodeError:  # a lone surrogate, from bytes that are not UTF-8
@@ -50,6 +61,9 @@ class KeyRing:
         key = self._keys.get(digest)
         if key is None or key.revoked:
             raise BadKey
+        if len(self._recognised) >= RECOGNISED_AT_MOST:
+            self._recognised.clear()
+        self._recognised[mark] = digest
         return Identity(key.key_id, key.client_id, key.role)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from ledger.home import key_hash
 from ledger.projections import Key
+from router import keys
 from router.errors import BadKey
 from router.keys import Identity, KeyRing, private_ticket_id
 
@@ -62,14 +63,34 @@ def test_everything_else_is_one_and_the_same_refusal(header: str | None) -> None
 
 def test_a_revocation_counts_at_once() -> None:
     digest = key_hash(PEPPER, "hp_3_new")
-    keys = {digest: Key("hp_3", "acme", "app", revoked=False)}
-    ring = KeyRing(PEPPER, "t", keys)
+    found = {digest: Key("hp_3", "acme", "app", revoked=False)}
+    ring = KeyRing(PEPPER, "t", found)
     assert ring.identify("Bearer hp_3_new").key_id == "hp_3"
 
-    keys[digest] = keys[digest]._replace(revoked=True)
+    found[digest] = found[digest]._replace(revoked=True)
 
     with pytest.raises(BadKey):
         ring.identify("Bearer hp_3_new")
+
+
+def test_a_good_key_is_hashed_once_and_recognised_again_under_no_other_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr(keys, "key_hash", lambda pepper, key: [hashed.append(key), key_hash(pepper, key)][1])
+    monkeypatch.setattr(keys, "RECOGNISED_AT_MOST", 2)
+    ring = KeyRing(PEPPER, "t", KEYS)
+    hashed.clear()
+
+    assert {ring.identify("Bearer hp_1_good") for _ in range(3)} == {Identity("hp_1", "acme", "app")}
+    assert hashed == ["hp_1_good"]
+    for header in ("Bearer hp_1_goo", "Bearer hp_1_good.", "Bearer hp_2_old"):
+        with pytest.raises(BadKey):
+            ring.identify(header)
+        with pytest.raises(BadKey):
+            ring.identify(header)
+    assert len(ring._recognised) == 1  # nothing is kept of a wrong one
+    for header in ("bearer hp_1_good", "BEARER hp_1_good"):
+        ring.identify(header)
+    assert len(ring._recognised) == 1  # the room is bounded
 
 
 def test_a_near_miss_an_unknown_key_and_a_revoked_one_take_the_same_steps() -> None:
