@@ -174,6 +174,27 @@ def test_an_id_that_is_no_uuid_makes_no_fresh_one_be_looked_for_in_a_file(
     assert len(list(read_all(home))) == 9 + 5 + 1
 
 
+def test_a_file_named_by_its_highest_key_of_all_is_still_looked_into(home: Home) -> None:
+    """As they were named before: higher than need be, so an event in it is found all the same, and so is one that is new."""
+    ledger, foreign, event = opened(home), fx(1, event_id="no uuid at all"), replace(fx(2), subject="E2/USD")
+    ledger.append_now(foreign, event)
+    ledger.seal()
+    ledger.close()
+    (run,) = ids.runs(home)
+    highest = max(ids.key_of(foreign.id), ids.key_of(event.id))
+    assert run.highest == ids.key_of(event.id) < highest
+    run.path.rename(run.path.with_name(run.path.name.replace(run.highest.hex(), highest.hex())))
+
+    ledger = opened(home)
+    ledger.append_now(foreign, event)
+    ledger.append_now(replace(fx(3), subject="E3/USD"))
+    with pytest.raises(Conflict):
+        ledger.append_now(replace(foreign, rate="9"))
+    ledger.close()
+
+    assert [found.sequence for found in read_all(home)] == [1, 2, 3]
+
+
 def test_ids_keep_their_order_in_time_and_spellings_are_not_mixed() -> None:
     early, late = "0199a8f2-6c3e-7b1a-9d44-5e8c01a2b3c4", "0199a8f2-6c3f-7000-8000-000000000000"
 
